@@ -161,6 +161,15 @@ impl Call {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
+
+    fn request(&self, uri: http::Uri) -> http::request::Builder {
+        let request = http::Request::builder()
+            .method(self.method.as_str())
+            .uri(uri);
+        self.headers.iter().fold(request, |request, (name, value)| {
+            request.header(name, value)
+        })
+    }
 }
 
 /// One connection.
@@ -233,45 +242,21 @@ impl Connection {
             .path_and_query(call.path.as_str())
             .build()
             .map_err(WireError::Request)?;
-        let mut request = http::Request::builder()
-            .method(call.method.as_str())
-            .uri(uri);
-        for (name, value) in &call.headers {
-            request = request.header(name, value);
-        }
-        let request = request
+        let request = call
+            .request(uri)
             .body(Full::new(call.body.clone()))
             .map_err(WireError::Request)?;
         self.sender
             .ready()
             .await
             .map_err(|error| no_reply(&error))?;
-        let response = self
-            .sender
-            .send_request(request)
-            .await
-            .map_err(|error| no_reply(&error))?;
-        let (parts, body) = response.into_parts();
-        let body = body
-            .collect()
-            .await
-            .map_err(|error| no_reply(&error))?
-            .to_bytes();
-        let headers = parts
-            .headers
-            .iter()
-            .map(|(name, value)| {
-                (
-                    name.to_string(),
-                    String::from_utf8_lossy(value.as_bytes()).into_owned(),
-                )
-            })
-            .collect();
-        Ok(Reply {
-            status: parts.status.as_u16(),
-            headers,
-            body,
-        })
+        reply(
+            self.sender
+                .send_request(request)
+                .await
+                .map_err(|error| no_reply(&error))?,
+        )
+        .await
     }
 }
 
@@ -286,6 +271,68 @@ pub async fn once(
     call: &Call,
 ) -> Result<Reply, WireError> {
     Connection::open(address, config).await?.send(call).await
+}
+
+/// Sends one request without TLS, on HTTP/1.1.
+///
+/// # Errors
+///
+/// When no reply comes.
+pub async fn plain(address: SocketAddr, call: &Call) -> Result<Reply, WireError> {
+    match timeout(PATIENCE, plain_now(address, call)).await {
+        Ok(reply) => reply,
+        Err(_elapsed) => Err(WireError::Deadline(PATIENCE)),
+    }
+}
+
+async fn plain_now(address: SocketAddr, call: &Call) -> Result<Reply, WireError> {
+    let stream = TcpStream::connect(address)
+        .await
+        .map_err(|source| WireError::Connect { address, source })?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| no_reply(&error))?;
+    let mut driver = JoinSet::new();
+    driver.spawn(async move { drop(connection.await) });
+    let uri: http::Uri = call
+        .path
+        .parse()
+        .map_err(|error| WireError::Request(http::Error::from(error)))?;
+    let request = call.request(uri).header("host", &call.authority);
+    let request = request
+        .body(Full::new(call.body.clone()))
+        .map_err(WireError::Request)?;
+    reply(
+        sender
+            .send_request(request)
+            .await
+            .map_err(|error| no_reply(&error))?,
+    )
+    .await
+}
+
+async fn reply(response: hyper::Response<hyper::body::Incoming>) -> Result<Reply, WireError> {
+    let (parts, body) = response.into_parts();
+    let body = body
+        .collect()
+        .await
+        .map_err(|error| no_reply(&error))?
+        .to_bytes();
+    let headers = parts
+        .headers
+        .iter()
+        .map(|(name, value)| {
+            (
+                name.to_string(),
+                String::from_utf8_lossy(value.as_bytes()).into_owned(),
+            )
+        })
+        .collect();
+    Ok(Reply {
+        status: parts.status.as_u16(),
+        headers,
+        body,
+    })
 }
 
 /// A refusal by TLS alert reads differently from a connection that ends.
