@@ -13,8 +13,9 @@ use crate::document::{
 use crate::error::{PolicyError, PolicyErrors, Problem};
 use crate::grant::Grant;
 use crate::policy::Policy;
-use crate::requirement::{Requirement, SignaturePolicy};
+use crate::requirement::Requirement;
 use crate::rule::{AccessRule, Callers, Targets};
+use crate::signature_policy::SignaturePolicy;
 use crate::source::{MAX_FILES, PolicySource};
 
 mod reachability;

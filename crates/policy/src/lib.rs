@@ -11,6 +11,7 @@ pub mod policy;
 pub mod reason;
 pub mod requirement;
 pub mod rule;
+pub mod signature_policy;
 pub mod source;
 
 pub use crate::compile::compile;
@@ -19,6 +20,7 @@ pub use crate::grant::{Grant, Selector};
 pub use crate::pattern::{HostPattern, IdentityPattern, PathPattern};
 pub use crate::policy::Policy;
 pub use crate::reason::{Kind, Party, Reason};
-pub use crate::requirement::{RequiredClaims, Requirement, SignaturePolicy, Unmet};
+pub use crate::requirement::{RequiredClaims, Requirement, Unmet};
 pub use crate::rule::{AccessRule, Callers, Effect, RegistryAction, Targets};
+pub use crate::signature_policy::SignaturePolicy;
 pub use crate::source::PolicySource;

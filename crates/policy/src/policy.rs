@@ -6,8 +6,8 @@ use std::sync::Arc;
 use evidence::signer::SignerSet;
 
 use crate::grant::Grant;
-use crate::requirement::SignaturePolicy;
 use crate::rule::AccessRule;
+use crate::signature_policy::SignaturePolicy;
 
 /// A whole policy directory, read and checked. Only [`compile`](crate::compile()) makes one.
 #[derive(Debug, Clone)]

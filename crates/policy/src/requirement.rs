@@ -1,50 +1,18 @@
 //! What an artifact must be: signed by whom, claimed to be what; judged on what verified evidence proves.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use evidence::digest::Digest;
-use evidence::vouched::{Cause, Claims, Signature, Vouched};
-use identity::SpkiHash;
+use evidence::vouched::{Cause, Signature, Vouched};
 
 use crate::reason::Reason;
+use crate::signature_policy::SignaturePolicy;
 
-/// A named statement of what counts as signed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SignaturePolicy {
-    pub(crate) name: Arc<str>,
-    pub(crate) signers: BTreeMap<SpkiHash, Arc<str>>,
-    pub(crate) threshold: usize,
-}
+mod claims;
 
-impl SignaturePolicy {
-    /// The name by which requirements refer to it.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The keys that count, each with the name that the policy gives its signer.
-    pub fn signers(&self) -> &BTreeMap<SpkiHash, Arc<str>> {
-        &self.signers
-    }
-
-    /// How many distinct signers must have signed. At least one.
-    pub fn threshold(&self) -> usize {
-        self.threshold
-    }
-}
-
-/// What the counted signatures must say the artifact is. An empty value demands nothing.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RequiredClaims {
-    /// The repository, without tag or digest.
-    pub repository: Option<String>,
-    /// A name that the signature gives the artifact.
-    pub name: Option<String>,
-    /// Annotations, each with its exact value.
-    pub annotations: BTreeMap<String, String>,
-}
+pub use claims::RequiredClaims;
 
 /// What an artifact must be. It always names a signature policy, so there is none that an unsigned artifact meets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,8 +150,7 @@ impl Requirement {
             Some(rejection) => unmet(
                 reason_of(rejection.cause),
                 format!(
-                    "{} of {} found: {}",
-                    vouched.rejected.len(),
+                    "none of {} pieces of evidence verified: {}",
                     vouched.rejected.len(),
                     rejection.detail
                 ),
@@ -211,69 +178,6 @@ impl Requirement {
             Reason::ArtifactClaimMismatch,
             format!("{claimed} of {signed} trusted signers say {demanded}; {threshold} must"),
         )
-    }
-}
-
-impl RequiredClaims {
-    /// Whether nothing is demanded.
-    pub fn is_empty(&self) -> bool {
-        let Self {
-            repository,
-            name,
-            annotations,
-        } = self;
-        repository.is_none() && name.is_none() && annotations.is_empty()
-    }
-
-    fn hold_in(&self, found: &Claims) -> bool {
-        let Self {
-            repository,
-            name,
-            annotations,
-        } = self;
-        repository
-            .as_ref()
-            .is_none_or(|wanted| found.repository.as_ref() == Some(wanted))
-            && name
-                .as_ref()
-                .is_none_or(|wanted| found.names.contains(wanted))
-            && annotations
-                .iter()
-                .all(|(key, wanted)| found.annotations.get(key) == Some(wanted))
-    }
-
-    /// Whether all that is demanded here is demanded there too.
-    fn implied_by(&self, narrow: &Self) -> bool {
-        let Self {
-            repository,
-            name,
-            annotations,
-        } = self;
-        (repository.is_none() || *repository == narrow.repository)
-            && (name.is_none() || *name == narrow.name)
-            && annotations
-                .iter()
-                .all(|(key, wanted)| narrow.annotations.get(key) == Some(wanted))
-    }
-
-    fn describe(&self) -> String {
-        let Self {
-            repository,
-            name,
-            annotations,
-        } = self;
-        let repository = repository
-            .iter()
-            .map(|value| format!("repository `{value}`"));
-        let name = name.iter().map(|value| format!("name `{value}`"));
-        let annotations = annotations
-            .iter()
-            .map(|(key, value)| format!("annotation `{key}={value}`"));
-        repository
-            .chain(name)
-            .chain(annotations)
-            .collect::<Vec<_>>()
-            .join(" and ")
     }
 }
 

@@ -7,7 +7,7 @@ use identity::PublicKey;
 
 use crate::document::{At, Place, SignaturePolicyDocument, SignerDocument};
 use crate::error::{PolicyError, Problem};
-use crate::requirement::SignaturePolicy;
+use crate::signature_policy::SignaturePolicy;
 use crate::source::PolicySource;
 
 /// Makes one signature policy. With errors it counts fewer signers than it should, and no [`Policy`](crate::Policy) comes of it.
@@ -25,16 +25,19 @@ pub(super) fn compile(
         .iter()
         .filter(|signer| counts(document, signer))
     {
-        let Some(key) = load(signer, source, errors) else {
+        let Some(path) = &signer.key_file else {
             continue;
         };
-        let earlier = signers.insert(key.hash(), Arc::<str>::from(signer.name.value.as_str()));
-        if let Some(other) = earlier {
+        let Some(key) = load(path, source, errors) else {
+            continue;
+        };
+        let name = &signer.name.value;
+        if let Some(other) = signers.insert(key.hash(), Arc::<str>::from(name.as_str())) {
             let problem = Problem::SharedKey {
-                name: signer.name.value.clone(),
+                name: name.clone(),
                 other: other.to_string(),
             };
-            errors.push(signer.key_file.place.clone().error(problem));
+            errors.push(path.place.clone().error(problem));
         }
         keys.push(key);
     }
@@ -91,11 +94,11 @@ fn check_names(document: &SignaturePolicyDocument, errors: &mut Vec<PolicyError>
 }
 
 fn load(
-    signer: &SignerDocument,
+    file: &At<String>,
     source: &PolicySource,
     errors: &mut Vec<PolicyError>,
 ) -> Option<PublicKey> {
-    let At { place, value: path } = &signer.key_file;
+    let At { place, value: path } = file;
     // Paths are looked up in the map, never on a disk: `..` and absolute paths are simply not there.
     let Some(pem) = source.files.get(path) else {
         errors.push(

@@ -5,20 +5,14 @@ use std::fmt::Display;
 use super::node::{At, Node, Place};
 use crate::error::{PolicyError, Problem};
 
+mod fields;
+
+use fields::Entries;
+pub(super) use fields::Fields;
+
 /// Collects errors while values are taken out of a tree. What could not be taken is `None`, and has been reported.
 pub(super) struct Decoder<'e> {
     errors: &'e mut Vec<PolicyError>,
-}
-
-/// Keys and values as they stand.
-type Entries = Vec<(At<String>, At<Node>)>;
-
-/// The entries of one mapping. Blank, unknown and repeated keys have been reported and taken out.
-pub(super) struct Fields {
-    place: Place,
-    entries: Entries,
-    /// Keys that stand here but have no usable value, so that they are not called missing too.
-    unusable: Vec<String>,
 }
 
 impl<'e> Decoder<'e> {
@@ -33,21 +27,7 @@ impl<'e> Decoder<'e> {
     /// A mapping that may hold these keys.
     pub(super) fn fields(&mut self, node: At<Node>, known: &[&str]) -> Option<Fields> {
         let entries = self.mapping(&node.place, node.value)?;
-        let mut fields = Fields {
-            place: node.place,
-            entries: Vec::new(),
-            unusable: Vec::new(),
-        };
-        for (key, value) in entries {
-            match entry_problem(&fields, known, &key, &value.value) {
-                Some(problem) => {
-                    self.report(&key.place, problem);
-                    fields.unusable.push(key.value);
-                }
-                None => fields.entries.push((key, value)),
-            }
-        }
-        Some(fields)
+        Some(Fields::sift(node.place, entries, known, self))
     }
 
     /// A list with at least one entry.
@@ -89,8 +69,12 @@ impl<'e> Decoder<'e> {
     pub(super) fn text(&mut self, node: At<Node>) -> Option<At<String>> {
         let At { place, value } = node;
         let shape = value.shape();
+        let expected = match &value {
+            Node::Bool(_) | Node::Integer(_) | Node::OtherNumber => "a text in quotes",
+            Node::Blank | Node::Text(_) | Node::List(_) | Node::Mapping(_) => "a text",
+        };
         let Node::Text(value) = value else {
-            return self.wrong_shape(&place, "a text", shape);
+            return self.wrong_shape(&place, expected, shape);
         };
         if value.trim().is_empty() {
             self.report(&place, Problem::EmptyText);
@@ -219,67 +203,6 @@ impl<'e> Decoder<'e> {
         self.report(place, Problem::Shape { expected, found });
         None
     }
-}
-
-impl Fields {
-    /// Where the mapping stands.
-    pub(super) fn place(&self) -> &Place {
-        &self.place
-    }
-
-    /// Where a key stands, if it has a usable value.
-    pub(super) fn key_place(&self, key: &str) -> Option<&Place> {
-        self.entries
-            .iter()
-            .find(|(entry, _)| entry.value == key)
-            .map(|(entry, _)| &entry.place)
-    }
-
-    /// Whether a key stands here, usable or not.
-    pub(super) fn has(&self, key: &str) -> bool {
-        self.key_place(key).is_some() || self.unusable.iter().any(|unusable| unusable == key)
-    }
-
-    /// Takes a value that may be left out.
-    pub(super) fn optional(&mut self, key: &str) -> Option<At<Node>> {
-        let index = self
-            .entries
-            .iter()
-            .position(|(entry, _)| entry.value == key)?;
-        Some(self.entries.swap_remove(index).1)
-    }
-
-    /// Takes a value that must be there.
-    pub(super) fn required(
-        &mut self,
-        key: &'static str,
-        decoder: &mut Decoder<'_>,
-    ) -> Option<At<Node>> {
-        if !self.has(key) {
-            decoder.report(&self.place, Problem::Missing { key });
-        }
-        self.optional(key)
-    }
-}
-
-fn entry_problem(
-    fields: &Fields,
-    known: &[&str],
-    key: &At<String>,
-    value: &Node,
-) -> Option<Problem> {
-    let name = || key.value.clone();
-    if !known.contains(&key.value.as_str()) {
-        let expected = listed(known.iter().copied());
-        return Some(Problem::UnknownKey {
-            key: name(),
-            expected,
-        });
-    }
-    if fields.has(&key.value) {
-        return Some(Problem::DuplicateKey { key: name() });
-    }
-    (*value == Node::Blank).then(|| Problem::Blank { key: name() })
 }
 
 fn listed<'a>(words: impl Iterator<Item = &'a str>) -> String {

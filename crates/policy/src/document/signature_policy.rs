@@ -16,11 +16,11 @@ pub(crate) struct SignaturePolicyDocument {
     pub(crate) threshold: Option<At<u64>>,
 }
 
-/// A signer with the path of its key.
+/// A signer with the path of its key. One without a path has been reported; its name is kept, so that references hold.
 #[derive(Debug)]
 pub(crate) struct SignerDocument {
     pub(crate) name: At<String>,
-    pub(crate) key_file: At<String>,
+    pub(crate) key_file: Option<At<String>>,
 }
 
 pub(super) fn decode(
@@ -58,22 +58,24 @@ fn decode_signer(signer: At<Node>, decoder: &mut Decoder<'_>) -> Option<SignerDo
     let name = fields
         .required("name", decoder)
         .and_then(|node| decoder.name(node));
-    if let Some(place) = fields.key_place("keyless") {
-        decoder.report(
-            place,
-            Problem::NotSupportedYet {
-                what: "keyless signers",
-            },
-        );
-        return None;
+    let keyless = fields.key_place("keyless").cloned();
+    if let Some(place) = &keyless {
+        let what = "keyless signers";
+        decoder.report(place, Problem::NotSupportedYet { what });
     }
-    let key = fields.required("key", decoder)?;
-    let file = decoder.fields(key, &["file"])?.required("file", decoder)?;
-    let key_file = decoder.text(file)?;
+    let key = match keyless {
+        Some(_) => fields.optional("key"),
+        None => fields.required("key", decoder),
+    };
     Some(SignerDocument {
         name: name?,
-        key_file,
+        key_file: key.and_then(|key| decode_key_file(key, decoder)),
     })
+}
+
+fn decode_key_file(key: At<Node>, decoder: &mut Decoder<'_>) -> Option<At<String>> {
+    let file = decoder.fields(key, &["file"])?.required("file", decoder)?;
+    decoder.text(file)
 }
 
 type Counted = (Option<Vec<At<String>>>, Option<At<u64>>);
