@@ -11,4 +11,3 @@ pub use self::{
     chain::{MAX_INTERMEDIATES, UntrustedChain, verify_chain},
     leaf::{InvalidLeaf, Leaf},
 };
-

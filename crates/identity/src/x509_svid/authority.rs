@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use rustls_pki_types::CertificateDer;
-use x509_parser::{certificate::X509Certificate, extensions::GeneralName};
+use x509_parser::certificate::X509Certificate;
 
 use super::{
     certificate::{self, InvalidCertificate},
@@ -140,13 +140,7 @@ fn trust_domain(
     certificate: &X509Certificate<'_>,
 ) -> Result<Option<TrustDomain>, InvalidAuthority> {
     let (names, _) = certificate::alternative_names(certificate);
-    let uris: Vec<&str> = names
-        .iter()
-        .filter_map(|name| match name {
-            GeneralName::URI(uri) => Some(*uri),
-            _ => None,
-        })
-        .collect();
+    let uris = certificate::uris(names);
     match uris.as_slice() {
         [] => Ok(None),
         [uri] => TrustDomain::parse_spiffe_uri(uri)

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use rustls_pki_types::CertificateDer;
 use x509_parser::{
     certificate::X509Certificate,
-    der_parser::asn1_rs::{FromDer as _, Tag},
+    der_parser::asn1_rs::FromDer as _,
     extensions::{GeneralName, ParsedExtension},
     time::ASN1Time,
     x509::X509Version,
@@ -105,14 +105,43 @@ pub(super) fn alternative_names<'a>(
     certificate
         .extensions()
         .iter()
-        .find_map(|extension| match extension.parsed_extension() {
-            ParsedExtension::SubjectAlternativeName(names) => Some((
+        .find_map(|extension| {
+            let ParsedExtension::SubjectAlternativeName(names) = extension.parsed_extension()
+            else {
+                return None;
+            };
+            Some((
                 names.general_names.as_slice(),
                 Criticality::of(extension.critical),
-            )),
-            _ => None,
+            ))
         })
         .unwrap_or((&[], Criticality::Ignorable))
+}
+
+/// The URI names among `names`, in order.
+pub(super) fn uris<'a>(names: &[GeneralName<'a>]) -> Vec<&'a str> {
+    names
+        .iter()
+        .filter_map(|name| {
+            let GeneralName::URI(uri) = name else {
+                return None;
+            };
+            Some(*uri)
+        })
+        .collect()
+}
+
+/// The DNS names among `names`, in order.
+pub(super) fn dns_names(names: &[GeneralName<'_>]) -> Vec<String> {
+    names
+        .iter()
+        .filter_map(|name| {
+            let GeneralName::DNSName(name) = name else {
+                return None;
+            };
+            Some((*name).to_owned())
+        })
+        .collect()
 }
 
 /// Whether a reader that does not know an extension must refuse the certificate.
@@ -158,15 +187,14 @@ fn check_extensions(certificate: &X509Certificate<'_>) -> Result<(), InvalidCert
 }
 
 fn is_malformed(extension: &ParsedExtension<'_>) -> bool {
-    match extension {
-        ParsedExtension::ParseError { .. } => true,
+    if let ParsedExtension::SubjectAlternativeName(names) = extension {
         // The parser hands on a name that it cannot read; a URI among them would escape the count.
-        ParsedExtension::SubjectAlternativeName(names) => names
+        return names
             .general_names
             .iter()
-            .any(|name| matches!(name, GeneralName::Invalid(Tag(_), _))),
-        _ => false,
+            .any(|name| matches!(name, GeneralName::Invalid(..)));
     }
+    matches!(extension, ParsedExtension::ParseError { .. })
 }
 
 fn system_time(time: ASN1Time) -> Option<SystemTime> {

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use x509_parser::{certificate::X509Certificate, extensions::GeneralName};
+use x509_parser::certificate::X509Certificate;
 
 use super::certificate::{self, Criticality, InvalidCertificate};
 use crate::{
@@ -50,7 +50,7 @@ impl Leaf {
             not_before,
             not_after,
             serial: certificate::serial(&certificate),
-            dns_names: dns_names(&certificate),
+            dns_names: certificate::dns_names(certificate::alternative_names(&certificate).0),
         })
     }
 
@@ -120,13 +120,7 @@ pub enum InvalidLeaf {
 /// SPEC(X509-SVID §2): exactly one URI name, a workload's SPIFFE ID
 fn spiffe_id(certificate: &X509Certificate<'_>) -> Result<SpiffeId, InvalidLeaf> {
     let (names, criticality) = certificate::alternative_names(certificate);
-    let uris: Vec<&str> = names
-        .iter()
-        .filter_map(|name| match name {
-            GeneralName::URI(uri) => Some(*uri),
-            _ => None,
-        })
-        .collect();
+    let uris = certificate::uris(names);
     let uri = match uris.as_slice() {
         [] => return Err(InvalidLeaf::UriMissing),
         [uri] => *uri,
@@ -179,17 +173,6 @@ fn check_extended_key_usage(certificate: &X509Certificate<'_>) -> Result<(), Inv
         Ok(Some(usage)) if usage.value.server_auth && usage.value.client_auth => Ok(()),
         Ok(Some(_)) | Err(_) => Err(InvalidLeaf::NotForBothEnds),
     }
-}
-
-fn dns_names(certificate: &X509Certificate<'_>) -> Vec<String> {
-    let (names, _) = certificate::alternative_names(certificate);
-    names
-        .iter()
-        .filter_map(|name| match name {
-            GeneralName::DNSName(name) => Some((*name).to_owned()),
-            _ => None,
-        })
-        .collect()
 }
 
 #[cfg(test)]
