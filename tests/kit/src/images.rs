@@ -88,6 +88,21 @@ impl Recorded {
         })
     }
 
+    /// The same repository with one more name for the image that `tag` names, and only that name.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such tag.
+    pub fn renamed(&self, tag: &str, name: &str) -> anyhow::Result<Self> {
+        let mut renamed = self.clone();
+        let digest = renamed
+            .tags
+            .remove(tag)
+            .with_context(|| format!("no tag {tag}"))?;
+        renamed.tags.insert(name.to_owned(), digest);
+        Ok(renamed)
+    }
+
     /// Pushes everything, straight to the registry.
     ///
     /// # Errors

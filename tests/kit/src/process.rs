@@ -177,6 +177,15 @@ impl Running {
         }
     }
 
+    /// Whether it still runs.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be asked.
+    pub fn lives(&mut self) -> anyhow::Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
+    }
+
     /// Sends a signal.
     ///
     /// # Errors
