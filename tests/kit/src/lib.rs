@@ -1,5 +1,6 @@
 //! What the tests and the demo share: callers, signers, recorded images, real programs, and the demo itself.
 
+pub mod attackers;
 pub mod demo;
 pub mod envoy;
 pub mod forge;
