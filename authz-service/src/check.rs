@@ -1,0 +1,129 @@
+//! The table of contents of one Check: caller, target, decide, pull, decide again, record.
+
+pub mod answer;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use daemon::clock::Clock;
+use policy::reason::Reason;
+
+use crate::caller::Peers;
+use crate::decide::{Decision, Judgement, NeededArtifact, decide};
+use crate::denial::Denial;
+use crate::ext_authz::request::{InvalidRequest, RawCheck};
+use crate::ext_authz::service::CallContext;
+use crate::pull::{Pulled, Puller};
+use crate::question::Question;
+use crate::record::{Conclusion, Draft, Recorder, unanswered};
+use crate::snapshot::Snapshot;
+use crate::snapshot::writer::Snapshots;
+use crate::target::target;
+
+pub use answer::{Answer, ClientShape, Verdict};
+
+/// Answers Checks. One for the whole process, shared by every lane.
+#[derive(Debug)]
+pub struct Checker {
+    /// Wall time, read anew at each asking.
+    pub clock: Arc<dyn Clock>,
+    /// The view that decides.
+    pub snapshots: Snapshots,
+    /// Certificates seen lately.
+    pub peers: Peers,
+    /// What would be served.
+    pub puller: Puller,
+    /// Every sink.
+    pub recorder: Arc<Recorder>,
+}
+
+impl Checker {
+    /// Decides one request and records the decision, exactly once, just before it returns.
+    ///
+    /// Never waits past `call.deadline`. Whoever drops the future calls [`Checker::cancelled`].
+    pub async fn check(&self, asked: &Result<RawCheck, InvalidRequest>, call: &CallContext) -> Answer {
+        let first = self.ask(asked, None);
+        let asking = match &first.judgement.decision {
+            Decision::Permit(_) | Decision::Deny(_) => first,
+            Decision::Needs(needed) => self.ask_with_artifact(asked, needed, &first.snapshot, call).await,
+        };
+        self.answer(asked, asking, call)
+    }
+
+    /// Records and answers a denial of our own (`deadline`, `overloaded`, `internal`) for a Check that `check` did not finish.
+    pub fn denied(&self, reason: Reason, asked: &Result<RawCheck, InvalidRequest>, call: &CallContext) -> Answer {
+        let denial = Denial::new(reason, reason.meaning());
+        let snapshot = self.snapshots.load();
+        let draft = Draft::unjudged(Conclusion::Deny, denial.clone(), asked, &snapshot);
+        let decision_id = self.recorder.record(draft, call);
+        Answer { decision_id, verdict: Verdict::Deny(denial), client: shape(asked) }
+    }
+
+    /// Records a Check whose caller left before the answer.
+    pub fn cancelled(&self, asked: &Result<RawCheck, InvalidRequest>, call: &CallContext) {
+        let denial = Denial::new(Reason::Cancelled, "the proxy left before the answer");
+        let snapshot = self.snapshots.load();
+        self.recorder.record(Draft::unjudged(Conclusion::Cancelled, denial, asked, &snapshot), call);
+    }
+
+    /// One asking of `decide`: a fresh clock, one snapshot, the whole question built anew.
+    fn ask(&self, asked: &Result<RawCheck, InvalidRequest>, pulled: Option<&Pulled>) -> Asking {
+        let now = self.clock.now();
+        let snapshot = self.snapshots.load();
+        let mut question = self.question(asked, &snapshot, now);
+        if let Some(pulled) = pulled {
+            question = question.with_artifact(pulled.artifact.clone());
+        }
+        let judgement = decide(&question, &snapshot, now);
+        Asking { question, snapshot, judgement }
+    }
+
+    fn question(&self, asked: &Result<RawCheck, InvalidRequest>, snapshot: &Snapshot, now: SystemTime) -> Question {
+        match asked {
+            Ok(raw) => Question::new(self.peers.caller(raw, &snapshot.trust, now), target(raw)),
+            Err(invalid) => Question::new(Err(Denial::from(invalid)), Err(Denial::from(invalid))),
+        }
+    }
+
+    /// Finds the artifact, asks again, and remembers what a permit lets the client ask for next.
+    async fn ask_with_artifact(
+        &self,
+        asked: &Result<RawCheck, InvalidRequest>,
+        needed: &NeededArtifact,
+        snapshot: &Snapshot,
+        call: &CallContext,
+    ) -> Asking {
+        let pulled = self.puller.pull(needed, &snapshot.policy, call.deadline).await;
+        let asking = self.ask(asked, Some(&pulled));
+        if matches!(asking.judgement.decision, Decision::Permit(_)) {
+            self.puller.permitted(pulled);
+        }
+        asking
+    }
+
+    fn answer(&self, asked: &Result<RawCheck, InvalidRequest>, asking: Asking, call: &CallContext) -> Answer {
+        let Asking { question, snapshot, judgement } = asking;
+        let draft = Draft::judged(&judgement, question, &snapshot);
+        let decision_id = self.recorder.record(draft, call);
+        let verdict = match judgement.decision {
+            Decision::Permit(permit) => Verdict::Permit(permit),
+            Decision::Deny(denial) => Verdict::Deny(denial),
+            Decision::Needs(_) => Verdict::Deny(unanswered()),
+        };
+        Answer { decision_id, verdict, client: shape(asked) }
+    }
+}
+
+/// One asking, kept whole so that what is recorded is what was judged.
+struct Asking {
+    question: Question,
+    snapshot: Arc<Snapshot>,
+    judgement: Judgement,
+}
+
+fn shape(asked: &Result<RawCheck, InvalidRequest>) -> ClientShape {
+    match asked {
+        Ok(raw) => ClientShape::of(&raw.path, &raw.content_type),
+        Err(_unreadable) => ClientShape::Http,
+    }
+}
