@@ -68,6 +68,29 @@ pub fn install(layout: &Layout, tamper: &Tamper) -> anyhow::Result<Programs> {
             &signer::sign(&digest, product, key)?,
         )?;
     }
+    // The program that the attackers try to pass for has a digest of its own, so that its signature is its own too.
+    let attacked = copy(
+        &different(&caller, "attacked", layout)?,
+        &layout.bin("attacked"),
+        PROGRAM_MODE,
+    )?;
+    copy(
+        &layout.bin("attacked"),
+        &layout.bin("attacked-readable"),
+        0o755,
+    )?;
+    if *tamper != Tamper::AttackedIsUnsigned {
+        signer::place(
+            &layout.evidence(),
+            &attacked,
+            &signer::sign(&attacked, "frontend", &programs)?,
+        )?;
+    }
+    copy(
+        &workspace::root().join("tests/kit/attackers/attack.py"),
+        &layout.bin("attack.py"),
+        0o644,
+    )?;
     let rogue = rogue(layout)?;
     if *tamper == Tamper::RogueIsSigned {
         signer::place(

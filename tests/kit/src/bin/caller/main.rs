@@ -1,5 +1,6 @@
 //! The demo's caller: a workload that takes its identity from the Workload API, and calls through a proxy with it.
 
+mod handed;
 mod identity;
 mod load;
 
@@ -28,7 +29,11 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Asks once for an identity and says what came.
-    Fetch,
+    Fetch {
+        /// On the connected socket that is standard input, as an attacker who was handed one does.
+        #[arg(long)]
+        stdin: bool,
+    },
     /// Holds the identity until SIGTERM and says each new serial.
     Hold,
     /// Sends one request on a connection of its own.
@@ -63,7 +68,7 @@ impl Target {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let ended = match Cli::parse().command {
-        Command::Fetch => fetch().await,
+        Command::Fetch { stdin } => fetch(stdin).await,
         Command::Hold => hold().await,
         Command::Request(target) => request(&target).await,
         Command::Load(arguments) => load::run(&arguments).await,
@@ -77,14 +82,19 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn fetch() -> anyhow::Result<ExitCode> {
-    match identity::fetch().await {
+async fn fetch(stdin: bool) -> anyhow::Result<ExitCode> {
+    let fetched = if stdin {
+        handed::fetch().await?
+    } else {
+        identity::fetch().await.map_err(|error| error.to_string())
+    };
+    match fetched {
         Ok(spiffe_id) => {
             say(&json!({ "spiffe_id": spiffe_id }));
             Ok(ExitCode::SUCCESS)
         }
-        Err(error) => {
-            say(&json!({ "refused": error.to_string() }));
+        Err(refused) => {
+            say(&json!({ "refused": refused }));
             Ok(ExitCode::FAILURE)
         }
     }
