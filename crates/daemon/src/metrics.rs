@@ -81,8 +81,8 @@ impl Registry {
     pub fn render(&self) -> String {
         let mut text = String::new();
         for entry in self.0.lock().iter() {
-            text.push_str(&format!("# HELP {} {}\n", entry.name, entry.help));
-            text.push_str(&format!("# TYPE {} {}\n", entry.name, entry.kind));
+            text.extend(["# HELP ", entry.name, " ", entry.help, "\n"]);
+            text.extend(["# TYPE ", entry.name, " ", entry.kind, "\n"]);
             entry.family.render(&mut text);
         }
         text

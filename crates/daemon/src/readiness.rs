@@ -117,7 +117,7 @@ mod tests {
     async fn waiting_ends_with_the_last_part() {
         let readiness = Readiness::new();
         let policy = readiness.wait_for("policy");
-        let (_, ()) = tokio::join!(readiness.ready(), async { policy.done() });
+        let ((), ()) = tokio::join!(readiness.ready(), async { policy.done() });
         assert!(readiness.is_ready());
     }
 

@@ -11,9 +11,11 @@ use opentelemetry::{KeyValue, trace::TracerProvider as _};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::{
     Resource,
+    error::OTelSdkError,
     trace::{SdkTracer, SdkTracerProvider},
 };
 use serde::Deserialize;
+use tokio::task::spawn_blocking;
 use tracing_subscriber::{
     EnvFilter, Layer as _, Registry, filter::ParseError, layer::SubscriberExt as _, reload,
     util::SubscriberInitExt as _,
@@ -83,7 +85,7 @@ pub fn init(config: &TelemetryConfig) -> Result<TelemetryGuard, TelemetryError> 
     })
 }
 
-/// Running telemetry. Dropping it flushes what is left, without waiting long.
+/// Running telemetry. End it with [`TelemetryGuard::shutdown`].
 #[derive(Debug)]
 pub struct TelemetryGuard {
     provider: SdkTracerProvider,
@@ -116,9 +118,12 @@ impl TelemetryGuard {
     ///
     /// # Errors
     /// The receiver did not take the last spans in time.
-    pub fn shutdown(self) -> Result<(), TelemetryError> {
-        self.provider
-            .shutdown_with_timeout(FLUSH_TIMEOUT)
+    pub async fn shutdown(self) -> Result<(), TelemetryError> {
+        // The flush blocks its thread, and the export needs the runtime's.
+        let flush = spawn_blocking(move || self.provider.shutdown_with_timeout(FLUSH_TIMEOUT));
+        flush
+            .await
+            .unwrap_or_else(|ended| Err(OTelSdkError::InternalFailure(ended.to_string())))
             .map_err(|source| TelemetryError::Flush { source })
     }
 }
@@ -163,7 +168,7 @@ pub enum TelemetryError {
     Flush {
         /// What failed.
         #[source]
-        source: opentelemetry_sdk::error::OTelSdkError,
+        source: OTelSdkError,
     },
 }
 

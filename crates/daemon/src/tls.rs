@@ -22,7 +22,7 @@ pub use self::{
     listener::{BoundTls, Incoming, TlsLimits, TlsMetrics},
     material::SvidMaterial,
     server::{HotServerConfig, ServerIdentity},
-    verifier::PeerRefused,
+    verifier::{PeerRefused, Refusal},
 };
 
 /// The only application protocol: gRPC's.
@@ -85,7 +85,16 @@ pub enum TlsError {
         #[source]
         source: std::io::Error,
     },
-    /// The handshake failed, or the peer was refused in it.
+    /// We refused the peer in the handshake.
+    #[error("`{address}` was refused")]
+    Refused {
+        /// The address.
+        address: String,
+        /// Why.
+        #[source]
+        source: Refusal,
+    },
+    /// The handshake failed, or the peer refused us in it.
     #[error("the TLS handshake with `{address}` failed")]
     Handshake {
         /// The address.
@@ -106,6 +115,17 @@ pub enum TlsError {
         /// The address.
         address: String,
     },
+}
+
+impl TlsError {
+    /// What a failed handshake means: rustls hides our own refusal from the chain of causes.
+    fn from_handshake(address: &impl ToString, source: std::io::Error) -> Self {
+        let address = address.to_string();
+        match Refusal::within(&source) {
+            Some(source) => Self::Refused { address, source },
+            None => Self::Handshake { address, source },
+        }
+    }
 }
 
 /// One provider for every configuration.

@@ -17,3 +17,6 @@ pub use crate::{
     trust_bundle::{TrustBundle, TrustBundles},
     x509_svid::{Authority, Leaf},
 };
+
+#[cfg(test)]
+mod testing;

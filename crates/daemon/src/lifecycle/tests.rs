@@ -2,7 +2,7 @@ use std::future::pending;
 
 use super::*;
 
-const LONG: Duration = Duration::from_secs(3600);
+const LONG: Duration = Duration::from_hours(1);
 
 #[tokio::test(start_paused = true)]
 async fn parts_that_end_after_the_stop_are_clean() {

@@ -91,10 +91,11 @@ impl<M: Sample> Render for Family<M> {
 
 /// One line: a name, its label pairs and a value.
 pub(super) fn line(text: &mut String, name: &str, labels: &str, value: impl fmt::Display) {
+    let value = value.to_string();
     if labels.is_empty() {
-        text.push_str(&format!("{name} {value}\n"));
+        text.extend([name, " ", &value, "\n"]);
     } else {
-        text.push_str(&format!("{name}{{{labels}}} {value}\n"));
+        text.extend([name, "{", labels, "} ", &value, "\n"]);
     }
 }
 

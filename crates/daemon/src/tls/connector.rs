@@ -17,7 +17,7 @@ use crate::{Clock, clock::TlsClock};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a client's connection lives at most; it then connects again, with the certificate of that time.
-const MAX_AGE: Duration = Duration::from_secs(60 * 60);
+const MAX_AGE: Duration = Duration::from_hours(1);
 
 /// Connects to servers of one SPIFFE identity. Make a new one when the certificate or the bundle changes.
 #[derive(Debug, Clone)]
@@ -85,10 +85,7 @@ impl TlsConnector {
         let stream = tokio_rustls::TlsConnector::from(Arc::clone(&self.config))
             .connect(name, stream)
             .await
-            .map_err(|source| TlsError::Handshake {
-                address: address.to_owned(),
-                source,
-            })?;
+            .map_err(|source| TlsError::from_handshake(&address, source))?;
         let (_, session) = stream.get_ref();
         if session.alpn_protocol() != Some(ALPN_H2) {
             return Err(TlsError::Protocol {

@@ -56,7 +56,7 @@ impl Default for TlsLimits {
             handshakes: 256,
             handshake_timeout: Duration::from_secs(5),
             connections: 4096,
-            max_age: Duration::from_secs(60 * 60),
+            max_age: Duration::from_hours(1),
         }
     }
 }
@@ -231,10 +231,7 @@ impl Handshake {
         remote: SocketAddr,
         place: OwnedSemaphorePermit,
     ) -> Result<PeerStream, TlsError> {
-        let failed = |source| TlsError::Handshake {
-            address: remote.to_string(),
-            source,
-        };
+        let failed = |source| TlsError::from_handshake(&remote, source);
         stream.set_nodelay(true).map_err(failed)?;
         let judged = self.config.current();
         let stream = TlsAcceptor::from(Arc::clone(&judged.config))

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use identity::TrustBundles;
 use rustls::{
-    DEFAULT_VERSIONS, ServerConfig, server::NoServerSessionStorage, sign::SingleCertAndKey,
+    DEFAULT_VERSIONS, ServerConfig,
+    server::{NoServerSessionStorage, danger::ClientCertVerifier},
+    sign::SingleCertAndKey,
 };
 use tokio::sync::watch;
 
@@ -82,11 +84,12 @@ impl Current {
         } = identity;
         let provider = provider();
         let verifier = Arc::new(Verifier::new(bundles, allowed, Arc::clone(&provider)));
+        let client_verifier: Arc<dyn ClientCertVerifier> = Arc::<Verifier>::clone(&verifier);
         let time = Arc::new(TlsClock(Arc::clone(clock)));
         let mut config = ServerConfig::builder_with_details(provider, time)
             .with_protocol_versions(DEFAULT_VERSIONS)
             .map_err(|source| TlsError::Config { source })?
-            .with_client_cert_verifier(Arc::clone(&verifier) as _)
+            .with_client_cert_verifier(client_verifier)
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(material.certified())));
         // INVARIANT: no session is ever resumed, so the verifier sees every connection.
         config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -1,6 +1,11 @@
 //! Owns the judging of a peer in the handshake: an allowed SPIFFE identity, chained to its own trust domain's bundle.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    error::Error as StdError,
+    fmt, io,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use identity::{
     Leaf, SpiffeId, TrustBundles, TrustDomain,
@@ -47,6 +52,40 @@ pub enum PeerRefused {
         /// Who it is.
         spiffe_id: SpiffeId,
     },
+}
+
+/// A [`PeerRefused`] as it comes back out of rustls.
+#[derive(Debug, Clone)]
+pub struct Refusal(Arc<dyn StdError + Send + Sync>);
+
+impl Refusal {
+    /// Why the peer was refused.
+    pub fn reason(&self) -> Option<&PeerRefused> {
+        self.0.downcast_ref()
+    }
+
+    /// The refusal inside a failed handshake, if it is one of ours.
+    pub(super) fn within(error: &io::Error) -> Option<Self> {
+        let error = error.get_ref()?.downcast_ref::<Error>()?;
+        let Error::InvalidCertificate(CertificateError::Other(OtherError(refused))) = error else {
+            return None;
+        };
+        refused
+            .is::<PeerRefused>()
+            .then(|| Self(Arc::clone(refused)))
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl StdError for Refusal {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source()
+    }
 }
 
 /// Judges peers by SPIFFE identity. The name that a client dialled plays no part.
@@ -102,7 +141,7 @@ impl Verifier {
         now: UnixTime,
     ) -> Result<(), Error> {
         let now = SystemTime::UNIX_EPOCH
-            .checked_add(std::time::Duration::from_secs(now.as_secs()))
+            .checked_add(Duration::from_secs(now.as_secs()))
             .ok_or(Error::FailedToGetCurrentTime)?;
         self.check(leaf_der, intermediates, now).map_err(|refused| {
             Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(refused))))
