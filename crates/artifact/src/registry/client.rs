@@ -75,9 +75,11 @@ impl Client {
             plain_http,
         } = config;
         check_endpoint(&endpoint, plain_http)?;
-        let http = build(ca_pem.as_deref()).map_err(|source| InvalidRegistry::Client {
-            endpoint: endpoint.clone(),
-            source,
+        let http = build(ca_pem.as_deref(), endpoint.scheme()).map_err(|source| {
+            InvalidRegistry::Client {
+                endpoint: endpoint.clone(),
+                source,
+            }
         })?;
         Ok(Self {
             endpoint,
@@ -167,7 +169,7 @@ fn check_endpoint(endpoint: &Url, plain_http: PlainHttp) -> Result<(), InvalidRe
     }
 }
 
-fn build(ca_pem: Option<&[u8]>) -> Result<reqwest::Client, reqwest::Error> {
+fn build(ca_pem: Option<&[u8]>, scheme: &str) -> Result<reqwest::Client, reqwest::Error> {
     // The one provider of this workspace; an error means that it is installed already.
     let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let builder = reqwest::Client::builder()
@@ -176,12 +178,13 @@ fn build(ca_pem: Option<&[u8]>) -> Result<reqwest::Client, reqwest::Error> {
         .referer(false)
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(REQUEST_TIMEOUT);
-    match ca_pem {
-        Some(pem) => builder
-            .tls_certs_only(Certificate::from_pem_bundle(pem)?)
-            .build(),
-        None => builder.build(),
+    match (ca_pem, scheme) {
+        (Some(pem), _) => builder.tls_certs_only(Certificate::from_pem_bundle(pem)?),
+        // Without TLS no authority is needed, and the system's are not loaded.
+        (None, "http") => builder.tls_certs_only([]),
+        (None, _) => builder,
     }
+    .build()
 }
 
 async fn read(
