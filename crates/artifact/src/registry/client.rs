@@ -21,7 +21,13 @@ pub(super) struct Client {
     pub(super) endpoint: Url,
     http: reqwest::Client,
     /// Manifests by digest. The bytes were hashed, so an entry can only be missing, never wrong.
-    pub(super) manifests: Cache<(Repository, Digest), Arc<Manifest>>,
+    manifests: Cache<(Repository, Digest), CachedManifest>,
+}
+
+#[derive(Clone, Debug)]
+struct CachedManifest {
+    manifest: Arc<Manifest>,
+    bytes: u32,
 }
 
 /// An answer with status 200.
@@ -63,8 +69,8 @@ pub enum InvalidRegistry {
     },
 }
 
-/// Manifests kept for each registry: children of large indexes are asked for again and again.
-const CACHED_MANIFESTS: u64 = 1024;
+/// Bytes of manifests that are kept for each registry: children of indexes are asked for again and again.
+const CACHED_BYTES: u64 = 32 * 1024 * 1024;
 
 impl Client {
     pub(super) fn new(config: RegistryConfig) -> Result<Self, InvalidRegistry> {
@@ -81,10 +87,14 @@ impl Client {
                 source,
             }
         })?;
+        let manifests = Cache::builder()
+            .max_capacity(CACHED_BYTES)
+            .weigher(|_key, cached: &CachedManifest| cached.bytes)
+            .build();
         Ok(Self {
             endpoint,
             http,
-            manifests: Cache::new(CACHED_MANIFESTS),
+            manifests,
         })
     }
 
@@ -121,6 +131,28 @@ impl Client {
                 status: status.as_u16(),
             }),
         }
+    }
+
+    /// A manifest that came before.
+    pub(super) fn cached(&self, repository: &Repository, digest: &Digest) -> Option<Arc<Manifest>> {
+        let key = (repository.clone(), digest.clone());
+        self.manifests.get(&key).map(|cached| cached.manifest)
+    }
+
+    /// Remembers a manifest whose `bytes` hash to `digest`.
+    pub(super) fn cache(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        manifest: &Arc<Manifest>,
+        bytes: &[u8],
+    ) {
+        let cached = CachedManifest {
+            manifest: Arc::clone(manifest),
+            bytes: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+        };
+        self.manifests
+            .insert((repository.clone(), digest.clone()), cached);
     }
 
     /// The blob with this digest.
@@ -227,7 +259,7 @@ fn unreachable(what: &str, source: reqwest::Error) -> ArtifactError {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Registries, *};
 
     fn made(endpoint: &str, plain_http: PlainHttp) -> Result<Client, InvalidRegistry> {
         let endpoint = Url::parse(endpoint).unwrap();
@@ -268,6 +300,18 @@ mod tests {
                 "{endpoint}"
             );
         }
+    }
+
+    #[test]
+    fn two_registries_of_one_host_are_refused_whatever_their_ports() {
+        let config = |host: &str| RegistryConfig {
+            host: host.to_owned(),
+            endpoint: Url::parse("https://h").unwrap(),
+            ca_pem: None,
+            plain_http: PlainHttp::Refuse,
+        };
+        let made = Registries::new([config("h:1"), config("h:2")]);
+        assert!(matches!(made, Err(InvalidRegistry::DuplicateHost { .. })));
     }
 
     #[test]

@@ -53,8 +53,7 @@ impl Client {
         };
         check_digest(&digest, &answer.body, &what)?;
         let manifest = parse(&answer, &what)?;
-        self.manifests
-            .insert((repository.clone(), digest.clone()), Arc::clone(&manifest));
+        self.cache(repository, &digest, &manifest, &answer.body);
         Ok(Resolved {
             digest,
             media_type: content_type(&answer.headers).unwrap_or_default().to_owned(),
@@ -68,8 +67,7 @@ impl Client {
         repository: &Repository,
         digest: &Digest,
     ) -> Result<Arc<Manifest>, ArtifactError> {
-        let key = (repository.clone(), digest.clone());
-        if let Some(manifest) = self.manifests.get(&key) {
+        if let Some(manifest) = self.cached(repository, digest) {
             return Ok(manifest);
         }
         let what = format!("manifest `{repository}@{digest}`");
@@ -78,7 +76,7 @@ impl Client {
             .await?;
         check_digest(digest, &answer.body, &what)?;
         let manifest = parse(&answer, &what)?;
-        self.manifests.insert(key, Arc::clone(&manifest));
+        self.cache(repository, digest, &manifest, &answer.body);
         Ok(manifest)
     }
 

@@ -9,7 +9,10 @@ use tracing::warn;
 use super::Key;
 use crate::{
     error::ArtifactError,
-    registry::{Discovery, Registries, limits::DISCOVERY_TIMEOUT},
+    registry::{
+        Discovery, Registries,
+        limits::{DISCOVERY_TIMEOUT, MAX_PIECES},
+    },
     source::KeptEvidence,
 };
 
@@ -28,6 +31,9 @@ pub(super) struct Found {
     pub(super) complete: bool,
 }
 
+/// The most pieces that are kept of one digest: half of what is verified, so that there is room for new ones.
+const MAX_KEPT_PIECES: usize = MAX_PIECES / 2;
+
 impl Fetcher {
     pub(super) fn new(registries: Registries, kept: Option<KeptEvidence>) -> Self {
         Self { registries, kept }
@@ -39,37 +45,43 @@ impl Fetcher {
         key: &Key,
         signers: &SignerSet,
     ) -> Result<Found, ArtifactError> {
-        let Discovery {
-            mut evidence,
-            skipped,
-        } = self.discover(key).await?;
-        let kept = self.load(key).await;
-        let is_new = evidence.iter().any(|piece| !kept.contains(piece));
-        let missing: Vec<_> = kept
-            .into_iter()
-            .filter(|piece| !evidence.contains(piece))
-            .collect();
-        evidence.extend(missing);
-
-        let vouched = verify(&key.digest, &evidence, signers);
-        match skipped.into_iter().next() {
-            Some(error) if vouched.signatures.is_empty() => return Err(error),
-            Some(error) => {
-                warn!(%error, digest = %key.digest, "some evidence could not be read; what was read is signed");
-                return Ok(Found {
-                    vouched: Arc::new(vouched),
-                    complete: false,
-                });
+        let Discovery { evidence, skipped } = self.discover(key).await?;
+        // What is kept comes first, so that no flood of junk pushes it beyond what is verified.
+        let mut pieces = self.load(key).await;
+        let kept = pieces.len();
+        for piece in evidence {
+            if !pieces.contains(&piece) {
+                pieces.push(piece);
             }
-            None => {}
         }
-        if is_new && !vouched.signatures.is_empty() {
-            self.store(key, evidence).await;
+        let vouched = Arc::new(verify(&key.digest, &pieces, signers));
+        let complete = skipped.is_empty();
+        if vouched.signatures.is_empty() {
+            return match skipped.into_iter().next() {
+                Some(error) => Err(error),
+                None => Ok(Found { vouched, complete }),
+            };
         }
-        Ok(Found {
-            vouched: Arc::new(vouched),
-            complete: true,
-        })
+        for error in skipped {
+            warn!(error = %chain(&error), digest = %key.digest, "some evidence could not be read; what was read is signed");
+        }
+        self.keep(key, signers, pieces, kept).await;
+        Ok(Found { vouched, complete })
+    }
+
+    /// Keeps the pieces that vouch by themselves, if any of these is not among the first `kept`.
+    async fn keep(&self, key: &Key, signers: &SignerSet, pieces: Vec<Evidence>, kept: usize) {
+        let vouches = |piece: &Evidence| {
+            let alone = verify(&key.digest, std::slice::from_ref(piece), signers);
+            !alone.signatures.is_empty()
+        };
+        let mut good = pieces;
+        let new = good.split_off(kept.min(good.len()));
+        good.extend(new.into_iter().filter(vouches));
+        if good.len() > kept && kept < MAX_KEPT_PIECES {
+            good.truncate(MAX_KEPT_PIECES);
+            self.store(key, good).await;
+        }
     }
 
     /// A time-out is one more thing that could not be read: what is kept may still answer.

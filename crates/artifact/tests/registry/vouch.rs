@@ -11,7 +11,8 @@ use serde_json::json;
 use tokio::{task::JoinSet, time::Instant};
 
 use super::fake::{
-    FakeRegistry, HOST, Reply, SIGNATURE, SIMPLE_SIGNING, descriptor, image, repository,
+    BUNDLE, FakeRegistry, HOST, INDEX, Reply, SIGNATURE, SIMPLE_SIGNING, descriptor, image, index,
+    repository,
 };
 
 const NAME: &str = "a/b";
@@ -218,6 +219,31 @@ async fn kept_evidence_answers_when_the_registry_does_not() {
 
     let bench = bench.restarted(None);
     assert_eq!(bench.ask().await.unwrap().signatures.len(), 0);
+}
+
+#[tokio::test]
+async fn junk_beside_a_signature_is_not_kept_and_hides_it_from_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let kept = KeptEvidence::open(directory.path()).unwrap();
+    let bench = Bench::new(Some(kept.clone())).await;
+    bench.sign();
+    let junk = bench.registry.blob(NAME, b"junk");
+    let referrer = bench
+        .registry
+        .manifest(NAME, &image(&[descriptor(BUNDLE, &junk, 4)]));
+    let listed = serde_json::to_vec(&index(&[&referrer])).unwrap();
+    bench.registry.set(
+        &format!("/v2/{NAME}/referrers/{}", subject()),
+        Reply::ok(INDEX, listed),
+    );
+    let vouched = bench.ask().await.unwrap();
+    assert_eq!((vouched.signatures.len(), vouched.rejected.len()), (1, 1));
+    assert_eq!(
+        kept.load(HOST, &repository(NAME), &subject())
+            .unwrap()
+            .len(),
+        1
+    );
 }
 
 #[tokio::test]

@@ -144,6 +144,16 @@ fn a_batch_that_does_not_read_is_not_opened() {
 }
 
 #[test]
+fn a_time_that_no_calendar_has_is_not_sealed() {
+    let far = Binding {
+        not_after: UNIX_EPOCH + Duration::from_secs(1 << 60),
+        ..binding()
+    };
+    let sealed = batch(vec![FeedItem::Binding(far)]).seal(&key());
+    assert!(matches!(sealed, Err(SealError::Json { .. })));
+}
+
+#[test]
 fn a_batch_beyond_the_bounds_is_neither_sealed_nor_opened() {
     let agent = key();
     let long = batch(vec![
