@@ -216,7 +216,7 @@ const INTRODUCTION: &str = "\
 # Reasons
 
 Every refusal has one reason. Its code is stable. `authz-service reasons CODE` prints the same row.
-This page is generated from `crates/policy/src/reason/table.rs`; `UPDATE_DOCS=1 cargo test -p countersign-policy --test reasons_page` writes it.
+This page is generated from `crates/policy/src/reason/table.rs`; `cargo xtask generate` writes it.
 In the commands `ID` is the decision id, found in the `x-countersign-decision` header and in the body of the denial.
 ";
 
