@@ -6,4 +6,5 @@ mod discover;
 mod fake;
 mod recorded;
 mod resolve;
+mod tls;
 mod vouch;
