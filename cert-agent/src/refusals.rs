@@ -1,0 +1,133 @@
+//! The refusals this agent gave: kept for a while, logged once each, and fed to authz-service.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use daemon::clock::Clock;
+use evidence::binding::{FeedItem, Refusal};
+use identity::spiffe_id::SpiffeId;
+use parking_lot::Mutex;
+use tracing::warn;
+
+use crate::{feed::Feed, metrics::Metrics, workload::Refused};
+
+/// Every refusal goes through here, whoever gave it.
+#[derive(Clone)]
+pub struct Refusals {
+    kept: Arc<Mutex<VecDeque<Kept>>>,
+    node: SpiffeId,
+    feed: Feed,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+}
+
+/// One refusal as it is kept.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// What was refused, and why.
+    pub refused: Refused,
+    /// When it was last given.
+    pub at: SystemTime,
+    /// When it was last logged and fed.
+    told: SystemTime,
+}
+
+impl Refusals {
+    /// Starts with none.
+    pub fn new(node: SpiffeId, feed: Feed, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
+        Self {
+            kept: Arc::default(),
+            node,
+            feed,
+            clock,
+            metrics,
+        }
+    }
+
+    /// Keeps one refusal. The same one again soon only renews its time: a client that retries every second floods nobody.
+    pub fn keep(&self, refused: &Refused) {
+        let at = self.clock.now();
+        self.metrics
+            .refusals
+            .with(&[refused.reason.code()])
+            .increment();
+        if self.renewed(refused, at) {
+            return;
+        }
+        warn!(
+            reason = refused.reason.code(),
+            detail = %refused.detail,
+            workload = %refused.workload,
+            wanted = refused.wanted.as_ref().map(tracing::field::display),
+            digest = refused.digests.first().map(tracing::field::display),
+            "no identity given"
+        );
+        self.feed
+            .tell(vec![FeedItem::Refusal(self.refusal(refused, at))]);
+    }
+
+    /// Lists what is kept, the newest last.
+    pub fn list(&self) -> Vec<Kept> {
+        self.kept.lock().iter().cloned().collect()
+    }
+
+    /// Says whether this very refusal was told lately; keeps it either way.
+    fn renewed(&self, refused: &Refused, at: SystemTime) -> bool {
+        let mut kept = self.kept.lock();
+        let same = kept
+            .iter()
+            .position(|one| one.refused == *refused)
+            .and_then(|place| kept.remove(place));
+        let told_before = same.map(|one| one.told).filter(|told| {
+            at.duration_since(*told)
+                .is_ok_and(|since| since < TELL_AGAIN_AFTER)
+        });
+        kept.push_back(Kept {
+            refused: refused.clone(),
+            at,
+            told: told_before.unwrap_or(at),
+        });
+        while kept.len() > MOST_KEPT {
+            kept.pop_front();
+        }
+        told_before.is_some()
+    }
+
+    fn refusal(&self, refused: &Refused, at: SystemTime) -> Refusal {
+        let Refused {
+            reason,
+            detail,
+            workload,
+            selectors: _,
+            digests,
+            grant,
+            wanted,
+        } = refused.clone();
+        Refusal {
+            wanted,
+            node: self.node.clone(),
+            workload,
+            grant,
+            digests,
+            reason: reason.code().to_owned(),
+            detail,
+            at,
+        }
+    }
+}
+
+impl std::fmt::Debug for Refusals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Refusals")
+            .field("kept", &self.kept.lock().len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Enough for every workload of a node and some attackers; a flood pushes out the oldest.
+const MOST_KEPT: usize = 256;
+/// A client that goes on asking is heard of once a minute.
+const TELL_AGAIN_AFTER: Duration = Duration::from_mins(1);
