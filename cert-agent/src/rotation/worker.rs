@@ -1,0 +1,368 @@
+//! The keys of one workload: made, renewed, withdrawn and dropped here.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use daemon::chain;
+use evidence::binding::{Binding, FeedItem, Handout};
+use identity::{private_key::PrivateKey, public_key::SpkiHash};
+use policy::reason::Reason;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{
+    Holding, Parts,
+    plan::{Draw, Next, Plan},
+};
+use crate::{
+    grants::{Grant, Origin},
+    handout::svid::Svid,
+    issuer::{SigningRequest, check_chain},
+    judge::Entitled,
+    workload::{Refused, Workload},
+};
+
+/// What a worker is asked.
+pub(super) enum Command {
+    /// Be entitled now, and hold SVIDs.
+    Hold {
+        handout: Handout,
+        reply: oneshot::Sender<Result<(), Refused>>,
+    },
+    /// New keys now.
+    Rotate {
+        reply: oneshot::Sender<Result<(), Refused>>,
+    },
+}
+
+/// The worker of one workload.
+pub(super) struct Worker {
+    workload: Arc<Workload>,
+    parts: Parts,
+    handout: Handout,
+    kept: BTreeMap<Arc<str>, Kept>,
+    /// Every key that was bound and may still be in use, with the end of its binding.
+    bound: BTreeMap<SpkiHash, SystemTime>,
+    holding: watch::Sender<Holding>,
+    troubled: Option<String>,
+}
+
+/// One SVID that is held.
+struct Kept {
+    svid: Arc<Svid>,
+    plan: Plan,
+}
+
+/// Which SVIDs a round makes anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Round {
+    /// Those that the plan says.
+    Due,
+    /// All.
+    All,
+}
+
+impl Worker {
+    pub(super) fn new(
+        workload: Arc<Workload>,
+        parts: Parts,
+        holding: watch::Sender<Holding>,
+    ) -> Self {
+        Self {
+            workload,
+            parts,
+            handout: Handout::Api,
+            kept: BTreeMap::new(),
+            bound: BTreeMap::new(),
+            holding,
+            troubled: None,
+        }
+    }
+
+    /// Works until the workload or the agent ends.
+    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Command>, stop: CancellationToken) {
+        let attestor = Arc::clone(&self.parts.attestor);
+        let workload = Arc::clone(&self.workload);
+        let mut gone = attestor.gone(&workload);
+        loop {
+            tokio::select! { biased;
+                () = stop.cancelled() => return,
+                () = &mut gone => return self.on_gone(),
+                command = inbox.recv() => match command {
+                    Some(command) => self.on_command(command).await,
+                    None => return,
+                },
+                () = tokio::time::sleep(LOOK) => self.on_look().await,
+            }
+        }
+    }
+
+    async fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Hold { handout, reply } => {
+                if self.kept.is_empty() {
+                    self.handout = handout;
+                }
+                let result = self.round(Round::Due).await;
+                let _nobody_waits = reply.send(result);
+            }
+            Command::Rotate { reply } => {
+                let result = self.round(Round::All).await;
+                let _nobody_waits = reply.send(result);
+            }
+        }
+    }
+
+    /// A timed look at the evidence, the policy and the plan: each may have changed since.
+    async fn on_look(&mut self) {
+        if !self.kept.is_empty() {
+            // What it found is in `holding`, and kept.
+            let _told = self.round(Round::Due).await;
+        }
+    }
+
+    fn on_gone(&mut self) {
+        info!(workload = %self.workload.id, "workload has ended");
+        let refused = Refused::new(Reason::WorkloadGone, "the workload has ended")
+            .of(&self.workload.id, self.workload.selectors.clone());
+        self.drop_all();
+        self.holding.send_replace(Holding::Withdrawn(refused));
+    }
+
+    /// Judges the workload, makes what is due, and hands it on. Whatever fails, nothing is held that is not entitled.
+    async fn round(&mut self, round: Round) -> Result<(), Refused> {
+        match self.entitled_round(round).await {
+            Ok(()) => Ok(()),
+            Err(refused) => {
+                self.withdraw(&refused);
+                Err(refused)
+            }
+        }
+    }
+
+    async fn entitled_round(&mut self, round: Round) -> Result<(), Refused> {
+        let entitled = self.parts.judge.workload(&self.workload).await?;
+        let dropped = self.drop_unentitled(&entitled.grants);
+        let due = self.due(&entitled.grants, round);
+        if due.is_empty() {
+            if dropped {
+                self.show(&entitled.grants);
+            }
+            return self.something_held();
+        }
+        // The scope is looked at before a key is made for it, and again before it is handed over.
+        self.parts.attestor.check(&self.workload, None).await?;
+        let made = self.make(&due).await;
+        if !made.is_empty() {
+            self.parts.attestor.check(&self.workload, None).await?;
+            self.bind(&made, &entitled).await;
+            self.keep(made);
+        }
+        self.show(&entitled.grants);
+        self.something_held()
+    }
+
+    /// Lets go of what is no longer entitled.
+    fn drop_unentitled(&mut self, grants: &[Arc<Grant>]) -> bool {
+        let now = self.parts.clock.now();
+        let entitled = |kept: &Kept| {
+            grants
+                .iter()
+                .any(|grant| same_identity(grant, kept.svid.grant()))
+        };
+        let before = self.kept.len();
+        let mut withdrawn = Vec::new();
+        self.kept.retain(|_, kept| {
+            let stays = entitled(kept) && kept.plan.at(now) != Next::Over;
+            if !stays {
+                withdrawn.push(kept.svid.leaf().spki);
+            }
+            stays
+        });
+        self.unbind(withdrawn);
+        self.kept.len() != before
+    }
+
+    fn due(&self, grants: &[Arc<Grant>], round: Round) -> Vec<Arc<Grant>> {
+        let now = self.parts.clock.now();
+        let due = |grant: &&Arc<Grant>| match self.kept.get(&grant.terms.name) {
+            None => true,
+            Some(kept) => round == Round::All || is_due(kept.plan.at(now)),
+        };
+        grants.iter().filter(due).cloned().collect()
+    }
+
+    /// Makes one key and SVID for each grant. One that the issuer refuses does not hold up the others.
+    async fn make(&mut self, grants: &[Arc<Grant>]) -> Vec<Arc<Svid>> {
+        let mut made = Vec::new();
+        let mut troubles = Vec::new();
+        for grant in grants {
+            match self.issue(grant).await {
+                Ok(svid) => {
+                    self.parts.metrics.svids.increment();
+                    made.push(Arc::new(svid));
+                }
+                Err(trouble) => {
+                    self.parts.metrics.issue_failures.increment();
+                    troubles.push(trouble);
+                }
+            }
+        }
+        self.tell_trouble(troubles.into_iter().next());
+        made
+    }
+
+    async fn issue(&self, grant: &Arc<Grant>) -> Result<Svid, String> {
+        let key = PrivateKey::generate().map_err(|error| chain(&error))?;
+        let terms = &grant.terms;
+        let request = SigningRequest::new(
+            terms.spiffe_id.clone(),
+            terms.dns_names.clone(),
+            terms.ttl,
+            &key,
+        )
+        .map_err(|error| chain(&error))?;
+        let signed = tokio::time::timeout(ISSUE_DEADLINE, self.parts.issuer.issue(&request))
+            .await
+            .map_err(|_elapsed| "the issuer did not answer in time".to_owned())?
+            .map_err(|error| chain(&error))?;
+        let authorities = Arc::clone(&self.parts.issuer.authorities().borrow());
+        let leaf = check_chain(
+            &signed,
+            &request,
+            &authorities.bundle,
+            self.parts.clock.now(),
+        )
+        .map_err(|error| chain(&error))?;
+        info!(workload = %self.workload.id, spiffe_id = %leaf.spiffe_id, serial = %leaf.serial, "SVID made");
+        Ok(Svid::new(Arc::clone(grant), leaf, &signed, &key))
+    }
+
+    fn tell_trouble(&mut self, trouble: Option<String>) {
+        if let Some(error) = &trouble
+            && self.troubled.as_ref() != Some(error)
+        {
+            warn!(workload = %self.workload.id, %error, "no SVID could be made; keeping the last good one until its end");
+        }
+        self.troubled = trouble;
+    }
+
+    /// Tells every replica before the SVID can be used. Programs of the infrastructure do not wait: the replicas are among them.
+    async fn bind(&mut self, made: &[Arc<Svid>], entitled: &Entitled) {
+        let evidence = entitled
+            .evidence
+            .iter()
+            .cloned()
+            .map(|(digest, evidence)| FeedItem::Evidence { digest, evidence });
+        let bindings = made
+            .iter()
+            .map(|svid| FeedItem::Binding(self.binding(svid)));
+        let told = self.parts.feed.tell(evidence.chain(bindings).collect());
+        if made
+            .iter()
+            .any(|svid| svid.grant().origin == Origin::Policy)
+        {
+            self.parts.feed.swapped_in(told).await;
+        }
+    }
+
+    fn binding(&self, svid: &Svid) -> Binding {
+        let leaf = svid.leaf();
+        Binding {
+            spiffe_id: leaf.spiffe_id.clone(),
+            spki: leaf.spki,
+            node: self.parts.node.clone(),
+            workload: self.workload.id.clone(),
+            grant: svid.grant().terms.name.to_string(),
+            artifacts: self.workload.artifacts.clone(),
+            handout: self.handout,
+            not_before: leaf.not_before,
+            not_after: self.parts.feed.not_past_our_own(leaf.not_after),
+        }
+    }
+
+    fn keep(&mut self, made: Vec<Arc<Svid>>) {
+        let now = self.parts.clock.now();
+        self.bound.retain(|_, end| now < *end);
+        for svid in made {
+            let (leaf, name) = (svid.leaf(), Arc::clone(&svid.grant().terms.name));
+            // The key of the SVID before stays bound: connections that began with it go on until its own end.
+            self.bound.insert(leaf.spki, leaf.not_after);
+            let plan = Plan::of(leaf.not_before, leaf.not_after, Draw::random());
+            self.kept.insert(name, Kept { svid, plan });
+        }
+    }
+
+    fn show(&self, grants: &[Arc<Grant>]) {
+        let svids: Arc<[Arc<Svid>]> = grants
+            .iter()
+            .filter_map(|grant| self.kept.get(&grant.terms.name))
+            .map(|kept| Arc::clone(&kept.svid))
+            .collect();
+        if !svids.is_empty() {
+            self.holding.send_replace(Holding::Svids(svids));
+        }
+    }
+
+    fn something_held(&self) -> Result<(), Refused> {
+        if !self.kept.is_empty() {
+            return Ok(());
+        }
+        let detail = self
+            .troubled
+            .clone()
+            .unwrap_or_else(|| "no SVID could be made".to_owned());
+        Err(Refused::new(Reason::IssuerUnavailable, detail)
+            .of(&self.workload.id, self.workload.selectors.clone()))
+    }
+
+    fn withdraw(&mut self, refused: &Refused) {
+        self.parts.refusals.keep(refused);
+        self.drop_all();
+        self.holding
+            .send_replace(Holding::Withdrawn(refused.clone()));
+    }
+
+    fn drop_all(&mut self) {
+        self.kept.clear();
+        let bound = self.bound.keys().copied().collect();
+        self.unbind(bound);
+    }
+
+    fn unbind(&mut self, keys: Vec<SpkiHash>) {
+        if keys.is_empty() {
+            return;
+        }
+        self.bound.retain(|spki, _| !keys.contains(spki));
+        self.parts.feed.tell(
+            keys.into_iter()
+                .map(|spki| FeedItem::Withdrawn { spki })
+                .collect(),
+        );
+    }
+}
+
+fn is_due(next: Next) -> bool {
+    match next {
+        Next::Wait(_) => false,
+        Next::Renew | Next::Over => true,
+    }
+}
+
+/// A grant whose identity, names or lifetime changed is another one: its SVID is made anew.
+fn same_identity(one: &Grant, other: &Grant) -> bool {
+    let (one, other) = (&one.terms, &other.terms);
+    one.name == other.name
+        && one.spiffe_id == other.spiffe_id
+        && one.dns_names == other.dns_names
+        && one.ttl == other.ttl
+}
+
+/// How often evidence, policy and plan are looked at: what was taken away counts within this time.
+const LOOK: Duration = Duration::from_secs(2);
+/// An issuer that hangs is one that is down.
+const ISSUE_DEADLINE: Duration = Duration::from_secs(10);
