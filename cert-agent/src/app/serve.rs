@@ -1,0 +1,216 @@
+//! The agent while it serves: its tasks, its two sockets, and its end.
+
+use std::{sync::Arc, time::Duration};
+
+use countersign_proto::{
+    agent::{self, agent_admin_server::AgentAdminServer},
+    workload::{self, spiffe_workload_api_server::SpiffeWorkloadApiServer},
+};
+use daemon::{Lifecycle, Outcome, chain, clock::Clock, health};
+use envoy_types::pb::envoy::service::secret::v3::secret_discovery_service_server::SecretDiscoveryServiceServer;
+use tokio::{net::UnixListener, sync::watch};
+use tokio_util::sync::CancellationToken;
+use tonic::{service::Routes, transport::Server};
+use tracing::{error, info};
+
+use super::{Addresses, Agent, StartError};
+use crate::{
+    admin::Admin,
+    admit::Admit,
+    exec::Admission,
+    feed::{Feed, ReplicaFeed, Sources},
+    handout::{connection, counter::Counter, files::Files, sds::Sds, workload_api::WorkloadApi},
+    issuer::{Authorities, Issuer as _},
+    rotation::Attestor,
+};
+
+/// An agent that serves.
+#[derive(Debug)]
+pub struct Running {
+    lifecycle: Lifecycle,
+    addresses: Addresses,
+}
+
+impl Running {
+    /// Where it is to be found.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Its tasks, and the way to stop them.
+    pub fn lifecycle(&self) -> &Lifecycle {
+        &self.lifecycle
+    }
+
+    /// Waits for the stop, and for what is in flight.
+    pub async fn finish(self) -> Outcome {
+        self.lifecycle.drain(DRAIN_DEADLINE).await
+    }
+}
+
+impl Agent {
+    /// Begins to serve.
+    ///
+    /// # Errors
+    /// Where it is to be found could not be written down.
+    pub async fn serve(self) -> Result<Running, StartError> {
+        let addresses = Addresses {
+            health: self.health.local_addr(),
+        };
+        addresses
+            .write(&self.config.runtime)
+            .map_err(|source| StartError::Addresses { source })?;
+        info!(agent = %self.config.agent, health = %addresses.health, socket = %self.config.socket().display(), "agent serves");
+        let lifecycle = self.lifecycle.clone();
+        let authorities = self.ca.authorities();
+        self.start_feeds(&authorities);
+        let api = self.api_routes(&authorities).await?;
+        let admin = self.admin_routes(&authorities)?;
+        let Self {
+            clock,
+            readiness,
+            registry,
+            ca,
+            policy,
+            own,
+            feed,
+            socket,
+            admin_socket,
+            health,
+            ..
+        } = self;
+        health.serve(&lifecycle, readiness, registry);
+        let stop = || lifecycle.token();
+        lifecycle.spawn("embedded-ca", ca.run(stop()));
+        lifecycle.spawn("policy", policy.run(stop()));
+        lifecycle.spawn("own-identity", own.run(stop()));
+        lifecycle.spawn("feed-ledger", forget_ended(feed, clock, stop()));
+        lifecycle.spawn("agent-socket", serve("agent-socket", api, socket, stop()));
+        lifecycle.spawn(
+            "admin-socket",
+            serve("admin-socket", admin, admin_socket, stop()),
+        );
+        Ok(Running {
+            lifecycle,
+            addresses,
+        })
+    }
+
+    fn start_feeds(&self, authorities: &watch::Receiver<Arc<Authorities>>) {
+        let since_epoch = self
+            .clock
+            .now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
+        let sources = Sources {
+            node: self.config.agent.clone(),
+            feed: self.feed.clone(),
+            own: self.own.svid(),
+            authorities: authorities.clone(),
+            grants: self.policy.grants(),
+            clock: Arc::clone(&self.clock),
+            // Starts are told apart by their time; nothing has to be kept for it.
+            roster_epoch: since_epoch.as_secs(),
+            metrics: self.metrics.clone(),
+        };
+        for replica in &self.config.replicas {
+            let feed = ReplicaFeed::new(replica.clone(), sources.clone());
+            self.lifecycle
+                .spawn("feed", feed.run(self.lifecycle.token()));
+        }
+    }
+
+    /// Workload API, SDS, health and reflection: the standard's services are not extended.
+    async fn api_routes(
+        &self,
+        authorities: &watch::Receiver<Arc<Authorities>>,
+    ) -> Result<Routes, StartError> {
+        let attestor: Arc<dyn Attestor> = Arc::new(self.scopes.clone());
+        let counter = Counter::new(
+            attestor,
+            self.judge.clone(),
+            self.rotation.clone(),
+            self.refusals.clone(),
+            authorities.clone(),
+            self.lifecycle.token(),
+        );
+        let health = health::grpc(&self.lifecycle, &self.readiness, SERVICES).await;
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(workload::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1()
+            .map_err(|source| StartError::Reflection { source })?;
+        Ok(Routes::new(SpiffeWorkloadApiServer::new(WorkloadApi::new(
+            counter.clone(),
+        )))
+        .add_service(SecretDiscoveryServiceServer::new(Sds::new(counter)))
+        .add_service(health)
+        .add_service(reflection))
+    }
+
+    fn admin_routes(
+        &self,
+        authorities: &watch::Receiver<Arc<Authorities>>,
+    ) -> Result<Routes, StartError> {
+        let files = Files::new(
+            self.rotation.clone(),
+            authorities.clone(),
+            self.lifecycle.clone(),
+        );
+        let admission: Arc<dyn Admission> = Arc::new(Admit {
+            judge: self.judge.clone(),
+            refusals: self.refusals.clone(),
+            files,
+            socket: self.config.socket(),
+        });
+        let admin = Admin {
+            scopes: self.scopes.clone(),
+            admission,
+            rotation: self.rotation.clone(),
+            refusals: self.refusals.clone(),
+        };
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(agent::FILE_DESCRIPTOR_SET)
+            .build_v1()
+            .map_err(|source| StartError::Reflection { source })?;
+        Ok(Routes::new(AgentAdminServer::new(admin)).add_service(reflection))
+    }
+}
+
+async fn serve(
+    name: &'static str,
+    routes: Routes,
+    listener: UnixListener,
+    stop: CancellationToken,
+) {
+    let served = Server::builder()
+        .max_concurrent_streams(MAX_STREAMS)
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(connection::accept(listener), stop.cancelled())
+        .await;
+    if let Err(failure) = served {
+        error!(socket = name, error = %chain(&failure), "a socket is no longer served");
+    }
+}
+
+async fn forget_ended(feed: Feed, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    while stop
+        .run_until_cancelled(tokio::time::sleep(FORGET_EVERY))
+        .await
+        .is_some()
+    {
+        feed.forget_ended(clock.now());
+    }
+}
+
+/// What gRPC health answers for, beside the server as a whole.
+const SERVICES: &[&str] = &[
+    "SpiffeWorkloadAPI",
+    "envoy.service.secret.v3.SecretDiscoveryService",
+];
+/// Streams end at once when told; what takes longer hangs.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+/// Streams on one connection: Envoy opens one for each secret, all on one connection.
+const MAX_STREAMS: u32 = 256;
+/// Ended bindings take only memory.
+const FORGET_EVERY: Duration = Duration::from_secs(30);
