@@ -4,20 +4,23 @@
 //! before anything of the process has opened a descriptor or started a thread.
 
 use std::{
-    ffi::OsString,
+    ffi::{CString, OsStr, OsString},
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
-    os::{
-        fd::{AsRawFd as _, RawFd},
-        unix::process::CommandExt as _,
-    },
-    path::PathBuf,
-    process::{Command, ExitCode},
+    iter,
+    os::{fd::RawFd, unix::ffi::OsStrExt as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
 };
 
 use nix::{
     sys::{prctl, stat},
     unistd::{self, Gid, Uid},
+};
+
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{SignalKind, signal},
 };
 
 mod arguments;
@@ -38,7 +41,9 @@ fn become_program(arguments: impl IntoIterator<Item = OsString>) -> Result<Never
         source: None,
     })?;
     let (program, mut status) = take_descriptors().map_err(at("the agent passed no program"))?;
-    let Err(failure) = enter(&launch).and_then(|()| run(&launch, &program, &mut status));
+    let signals = default_signals().map_err(at("cannot catch signals"));
+    let Err(failure) = signals
+        .and_then(|_caught| enter(&launch).and_then(|()| run(&launch, &program, &mut status)));
     drop(write!(status, "{failure}"));
     Err(failure)
 }
@@ -46,7 +51,7 @@ fn become_program(arguments: impl IntoIterator<Item = OsString>) -> Result<Never
 /// Into the scope first: whatever happens after happens there.
 fn enter(launch: &Launch) -> Result<(), Failure> {
     fs::write(launch.cgroup.join("cgroup.procs"), "0").map_err(at("cannot enter the scope"))?;
-    check_descriptors().map_err(at("a descriptor of the agent's was left open"))?;
+    close_inherited().map_err(at("cannot close what was left open"))?;
     unistd::setsid().map_err(at("cannot begin a session"))?;
     stat::umask(stat::Mode::from_bits_truncate(UMASK));
     let (uid, gid) = (Uid::from_raw(launch.uid), Gid::from_raw(launch.gid));
@@ -56,18 +61,41 @@ fn enter(launch: &Launch) -> Result<(), Failure> {
     prctl::set_no_new_privs().map_err(at("cannot give up new privileges"))
 }
 
-/// The link of a descriptor leads to the very file that was opened and hashed, whatever its path leads to by now.
+/// Executes the very file that was opened and hashed, whatever its path leads to by now. A file that the kernel does not run is not given to a shell.
 fn run(launch: &Launch, program: &File, status: &mut File) -> Result<Never, Failure> {
-    let mut command = Command::new(descriptor_path(program.as_raw_fd()));
-    command
-        .arg0(&launch.name)
-        .args(&launch.arguments)
-        .env_clear()
-        .envs(launch.environment.iter().map(|(name, value)| (name, value)));
+    let arguments: Vec<_> = iter::once(&launch.name)
+        .chain(&launch.arguments)
+        .map(|argument| text(argument.as_bytes()))
+        .collect::<Result<_, _>>()?;
+    let environment: Vec<_> = launch
+        .environment
+        .iter()
+        .map(|(name, value)| variable(name, value))
+        .collect::<Result<_, _>>()?;
     status
         .write_all(READY.as_bytes())
         .map_err(at("cannot report"))?;
-    Err(at("cannot execute the program")(command.exec()))
+    let Err(error) = unistd::fexecve(program, &arguments, &environment);
+    Err(at("cannot execute the program")(error))
+}
+
+fn variable(name: &OsStr, value: &OsStr) -> Result<CString, Failure> {
+    text([name.as_bytes(), b"=", value.as_bytes()].concat())
+}
+
+fn text(bytes: impl Into<Vec<u8>>) -> Result<CString, Failure> {
+    CString::new(bytes).map_err(at("an argument has a zero byte in it"))
+}
+
+/// A signal that is ignored stays so over an exec, and Rust's runtime ignores SIGPIPE; one that is caught does not. So each is caught.
+fn default_signals() -> io::Result<Runtime> {
+    let runtime = Builder::new_current_thread().enable_io().build()?;
+    let _entered = runtime.enter();
+    for number in FIRST_SIGNAL..=LAST_SIGNAL {
+        // Some cannot be caught; those cannot be ignored either.
+        drop(signal(SignalKind::from_raw(number)));
+    }
+    Ok(runtime)
 }
 
 /// Opens both again, so that they close on exec, and closes those that would not.
@@ -81,24 +109,27 @@ fn take_descriptors() -> io::Result<(File, File)> {
     Ok((program, status))
 }
 
-/// The program gets the three standard streams and no other descriptor.
-fn check_descriptors() -> io::Result<()> {
+/// The program gets the three standard streams and no other descriptor: also none that the agent's own parent left open.
+fn close_inherited() -> io::Result<()> {
     for entry in fs::read_dir("/proc/self/fdinfo")? {
         let name = entry?.file_name();
         let number: RawFd = name.to_string_lossy().parse().map_err(io::Error::other)?;
-        if number <= STANDARD_ERROR {
-            continue;
-        }
-        let info = fs::read_to_string(PathBuf::from("/proc/self/fdinfo").join(&name))?;
-        let flags = info
-            .lines()
-            .find_map(|line| line.strip_prefix("flags:"))
-            .and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
-        if flags.is_none_or(|flags| flags & CLOSE_ON_EXEC == 0) {
-            return Err(io::Error::other(format!("descriptor {number}")));
+        if number > STANDARD_ERROR
+            && !closes_on_exec(&PathBuf::from("/proc/self/fdinfo").join(name))?
+        {
+            unistd::close(number)?;
         }
     }
     Ok(())
+}
+
+/// Those of this process do: they were opened by Rust's library.
+fn closes_on_exec(info: &Path) -> io::Result<bool> {
+    let info = fs::read_to_string(info)?;
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    Ok(flags
+        .and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok())
+        .is_some_and(|flags| flags & CLOSE_ON_EXEC != 0))
 }
 
 fn descriptor_path(number: RawFd) -> String {
@@ -137,6 +168,9 @@ pub(crate) const PROGRAM_DESCRIPTOR: RawFd = 3;
 pub(crate) const STATUS_DESCRIPTOR: RawFd = 4;
 /// What the launcher reports before it becomes the program. Words after it, or none at all, mean that it did not.
 pub(crate) const READY: &str = "ready\n";
+const FIRST_SIGNAL: i32 = 1;
+/// The last that is not a real-time signal.
+const LAST_SIGNAL: i32 = 31;
 const STANDARD_ERROR: RawFd = 2;
 /// `O_CLOEXEC`, as `fdinfo` shows it.
 const CLOSE_ON_EXEC: u32 = 0o2_000_000;

@@ -26,7 +26,7 @@ pub use rows::ROWS;
 pub use tamper::{Mutation, Tamper, mutations};
 
 use stage::Stage;
-use world::World;
+use world::{Files, World};
 
 /// Where a run keeps everything, unless it is told otherwise.
 pub const BASE: &str = "/var/lib/countersign-demo";
@@ -94,7 +94,19 @@ pub async fn run(run: Run<'_>) -> anyhow::Result<Vec<Result>> {
         }
     }
     progress("stopping every program");
-    stage.world.stop().await?;
+    let all_ok = results
+        .as_ref()
+        .is_ok_and(|results| results.iter().all(|result| result.verdict == Verdict::Ok));
+    if !all_ok {
+        progress(&format!(
+            "what the programs said is in {}",
+            stage.world.layout.logs().display()
+        ));
+    }
+    stage
+        .world
+        .stop(if all_ok { Files::Remove } else { Files::Leave })
+        .await?;
     results
 }
 
@@ -165,7 +177,9 @@ async fn stopped(
     progress: &mut dyn FnMut(&str),
 ) -> anyhow::Error {
     progress("stopping every program");
-    match world.stop().await {
+    let logs = world.layout.logs();
+    let error = error.context(format!("what the programs said is in {}", logs.display()));
+    match world.stop(Files::Leave).await {
         Ok(()) => error,
         Err(also) => error.context(format!("and stopping failed: {also:#}")),
     }

@@ -127,22 +127,22 @@ pub fn add_extra_listeners(
             .get(&name)
             .with_context(|| format!("no address for the listener `{name}`"))?;
         let (host, port) = split(address)?;
-        change(
+        put(
             &mut listener,
             "/address/socket_address/address",
             host.into(),
         )?;
-        change(
+        put(
             &mut listener,
             "/address/socket_address/port_value",
             port.into(),
         )?;
-        change(
+        put(
             &mut listener,
             "/filter_chains/0/filters/0/typed_config/stat_prefix",
             name.as_str().into(),
         )?;
-        change(&mut listener, "/name", name.into())?;
+        put(&mut listener, "/name", name.into())?;
         for (pointer, value) in set {
             change(&mut listener, &pointer, value)?;
         }
@@ -151,23 +151,26 @@ pub fn add_extra_listeners(
     Ok(())
 }
 
-/// Replaces what a JSON pointer points at, or adds a field to the object it would be in.
+/// Replaces what a JSON pointer points at, adds a field to an object, or inserts an item into a list.
 ///
 /// # Errors
 ///
 /// When there is no such place, or the change changes nothing.
 pub fn change(config: &mut Value, pointer: &str, value: Value) -> anyhow::Result<()> {
+    ensure!(
+        config.pointer(pointer) != Some(&value),
+        "`{pointer}` is already so"
+    );
+    put(config, pointer, value)
+}
+
+fn put(config: &mut Value, pointer: &str, value: Value) -> anyhow::Result<()> {
     let (parent, field) = pointer
         .rsplit_once('/')
         .with_context(|| format!("`{pointer}` is no JSON pointer"))?;
-    let field = field.replace("~1", "/").replace("~0", "~");
     match config.pointer_mut(parent) {
         Some(Value::Object(fields)) => {
-            ensure!(
-                fields.get(&field) != Some(&value),
-                "`{pointer}` is already so"
-            );
-            fields.insert(field, value);
+            fields.insert(field.replace("~1", "/").replace("~0", "~"), value);
             Ok(())
         }
         Some(Value::Array(items)) => {

@@ -58,7 +58,7 @@ impl Actors {
             ("thief", Name::Uri(FRONTEND)),
             ("forger", Name::Dns(FRONTEND)),
         ] {
-            let directory = world.layout.actor(name, 0)?;
+            let directory = world.layout.actor(name)?;
             let forged = forge::certificate(&world.layout.ca(), shown)?;
             std::fs::write(directory.join("svid.pem"), forged.chain_pem)?;
             std::fs::write(directory.join("svid_key.pem"), forged.key_pem)?;

@@ -70,14 +70,24 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Makes a directory for one actor's certificate files, its own.
+    /// Makes a directory for one actor's certificate files: the agent writes them where only root may write.
     ///
     /// # Errors
     ///
     /// When it cannot be made.
-    pub fn actor(&self, name: &str, owner: u32) -> anyhow::Result<PathBuf> {
+    pub fn actor(&self, name: &str) -> anyhow::Result<PathBuf> {
         let directory = self.base.join("actors").join(name);
-        make(&directory, 0o700)?;
+        make(&directory, 0o755)?;
+        Ok(directory)
+    }
+
+    /// Makes a directory for what a program of `owner`'s writes.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made.
+    pub fn scratch(&self, name: &str, owner: u32) -> anyhow::Result<PathBuf> {
+        let directory = self.actor(name)?;
         chown(&directory, Some(owner), Some(owner))?;
         Ok(directory)
     }

@@ -14,7 +14,7 @@ use super::stage::Stage;
 pub fn lines(stage: &Stage) -> anyhow::Result<Vec<String>> {
     let (layout, ports) = (&stage.world.layout, &stage.world.ports);
     let actor = |name: &str| layout.base().join("actors").join(name);
-    let certificates = layout.actor("try-skopeo", 0)?;
+    let certificates = layout.actor("try-skopeo")?;
     symlink(layout.root_pem(), certificates.join("ca.crt"))?;
     symlink(
         actor("puller").join("svid.pem"),

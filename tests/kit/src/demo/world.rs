@@ -84,8 +84,8 @@ impl World {
         self.start_authz().await?;
         self.start_envoy().await?;
         say("starting a holder of each identity that the demo shows");
-        self.hold("frontend", uid::FRONTEND).await?;
-        self.hold("puller", uid::PULLER).await
+        self.hold("frontend").await?;
+        self.hold("puller").await
     }
 
     /// `cert-agent exec` of a program in `bin`.
@@ -110,14 +110,8 @@ impl World {
     /// # Errors
     ///
     /// When the directory cannot be made.
-    pub fn exec_files(
-        &self,
-        log: &str,
-        grant: &str,
-        owner: u32,
-        program: &str,
-    ) -> anyhow::Result<Program> {
-        let files = self.layout.actor(log, owner)?;
+    pub fn exec_files(&self, log: &str, grant: &str, program: &str) -> anyhow::Result<Program> {
+        let files = self.layout.actor(log)?;
         Ok(self.exec_with(
             log,
             grant,
@@ -230,7 +224,7 @@ impl World {
 
     async fn start_envoy(&mut self) -> anyhow::Result<()> {
         let program = if self.tamper == Tamper::EnvoyCertificateFromFile {
-            self.exec_files("envoy", "envoy", uid::ENVOY, "envoy")?
+            self.exec_files("envoy", "envoy", "envoy")?
         } else {
             self.exec("envoy", "envoy", "envoy")
         };
@@ -256,11 +250,8 @@ impl World {
 
     /// A signed program that holds the grant's identity, with its certificate in files: the demo's own hole, so that
     /// other programs can call as this actor.
-    async fn hold(&mut self, grant: &str, owner: u32) -> anyhow::Result<()> {
-        let mut holder = self
-            .exec_files(grant, grant, owner, grant)?
-            .arg("hold")
-            .start()?;
+    async fn hold(&mut self, grant: &str) -> anyhow::Result<()> {
+        let mut holder = self.exec_files(grant, grant, grant)?.arg("hold").start()?;
         holder
             .wait_for("an identity", START, |holder| {
                 holder.out().contains("\"serial\"").then_some(())
@@ -367,12 +358,12 @@ impl World {
             .await
     }
 
-    /// Stops everything, last started first, and removes the files.
+    /// Stops everything, last started first.
     ///
     /// # Errors
     ///
     /// When something does not stop.
-    pub async fn stop(mut self) -> anyhow::Result<()> {
+    pub async fn stop(mut self, files: Files) -> anyhow::Result<()> {
         let mut failed = Vec::new();
         let callers = self
             .holders
@@ -389,8 +380,20 @@ impl World {
             }
         }
         ensure!(failed.is_empty(), "{}", failed.join("; "));
-        self.layout.remove()
+        match files {
+            Files::Remove => self.layout.remove(),
+            Files::Leave => Ok(()),
+        }
     }
+}
+
+/// What becomes of a run's files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Files {
+    /// They are removed.
+    Remove,
+    /// They stay, for whoever asks what went wrong.
+    Leave,
 }
 
 /// Where `explain` reads.

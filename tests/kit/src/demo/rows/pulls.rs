@@ -1,6 +1,6 @@
 //! Pulls from a registry behind Envoy: signed, unsigned, and around the gate.
 
-use std::os::unix::fs::{chown, symlink};
+use std::os::unix::fs::symlink;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -149,15 +149,10 @@ pub(super) async fn tag_moved(stage: &mut Stage, found: &mut Findings) -> anyhow
 
 /// Runs skopeo by `cert-agent exec --files`, as an operator would.
 async fn skopeo(stage: &Stage, log: &str, image: &str) -> anyhow::Result<Finished> {
-    let program = stage
-        .world
-        .exec_files(log, "puller", uid::PULLER, "skopeo")?;
+    let program = stage.world.exec_files(log, "puller", "skopeo")?;
     let files = stage.world.layout.base().join("actors").join(log);
     // skopeo wants these names; the links follow each rotation.
-    let certificates = stage
-        .world
-        .layout
-        .actor(&format!("{log}-certificates"), uid::PULLER)?;
+    let certificates = stage.world.layout.actor(&format!("{log}-certificates"))?;
     for (from, to) in [
         ("bundle.pem", "ca.crt"),
         ("svid.pem", "client.cert"),
@@ -168,8 +163,7 @@ async fn skopeo(stage: &Stage, log: &str, image: &str) -> anyhow::Result<Finishe
     let pulled = stage
         .world
         .layout
-        .actor(&format!("{log}-image"), uid::PULLER)?;
-    chown(&pulled, Some(uid::PULLER), Some(uid::PULLER))?;
+        .scratch(&format!("{log}-image"), uid::PULLER)?;
     program
         .args(["--insecure-policy", "--tmpdir"])
         .arg(&pulled)
