@@ -1,0 +1,405 @@
+use bytes::Bytes;
+use policy::rule::RegistryAction;
+use proptest::prelude::*;
+
+use super::*;
+
+const HEX: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+fn asked(method: &str, host: &str, path: &str) -> RawCheck {
+    let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+    RawCheck {
+        method: bytes(method),
+        host: bytes(host),
+        path: bytes(path),
+        ..RawCheck::default()
+    }
+}
+
+fn registry(method: &str, path: &str) -> Result<RegistryRequest, Denial> {
+    match target(&asked(method, "registry.acme.test", path))? {
+        Target::Registry(request) => Ok(request),
+        Target::Service(call) => panic!("{call:?}"),
+    }
+}
+
+/// `action repository` of a path, with `sha256:…` written for the digest.
+fn read(method: &str, path: &str) -> String {
+    let request = registry(method, &path.replace("DIGEST", &format!("sha256:{HEX}"))).unwrap();
+    let action = request.action().map_or("base", RegistryAction::as_str);
+    let repository = request
+        .resource
+        .repository()
+        .map_or("", |repository| repository.as_str());
+    let what = match &request.resource {
+        Resource::Base => String::new(),
+        Resource::Manifest { reference, .. } => format!("manifest {}", reference.as_str()),
+        Resource::Blob { digest, .. } => format!("blob {digest}"),
+        Resource::Tags { .. } => "tags".to_owned(),
+        Resource::Referrers { digest, .. } => format!("referrers {digest}"),
+        Resource::Upload { .. } => "upload".to_owned(),
+        Resource::Mount { from, digest, .. } => format!("mount {from} {digest}"),
+    };
+    format!("{action} {repository} {what}")
+        .replace(&format!("sha256:{HEX}"), "DIGEST")
+        .replace(HEX, "HEX")
+}
+
+#[test]
+fn every_registry_request_has_its_action() {
+    for (method, path, wanted) in [
+        ("GET", "/v2/", "base  "),
+        ("HEAD", "/v2/", "base  "),
+        (
+            "GET",
+            "/v2/prod/payments/manifests/1.4",
+            "pull prod/payments manifest 1.4",
+        ),
+        (
+            "HEAD",
+            "/v2/prod/payments/manifests/1.4",
+            "pull prod/payments manifest 1.4",
+        ),
+        ("GET", "/v2/a/manifests/DIGEST", "pull a manifest DIGEST"),
+        ("GET", "/v2/a/blobs/DIGEST", "pull a blob DIGEST"),
+        ("HEAD", "/v2/a/blobs/DIGEST", "pull a blob DIGEST"),
+        ("GET", "/v2/a/tags/list", "list a tags"),
+        ("GET", "/v2/a/tags/list?n=10&last=1.0", "list a tags"),
+        (
+            "GET",
+            "/v2/a/referrers/DIGEST",
+            "evidence a referrers DIGEST",
+        ),
+        (
+            "GET",
+            "/v2/a/referrers/DIGEST?artifactType=application%2Fx",
+            "evidence a referrers DIGEST",
+        ),
+        ("PUT", "/v2/a/manifests/1.0", "push a manifest 1.0"),
+        (
+            "PUT",
+            "/v2/a/manifests/DIGEST?tag=1&tag=2",
+            "push a manifest DIGEST",
+        ),
+        (
+            "DELETE",
+            "/v2/a/manifests/DIGEST",
+            "delete a manifest DIGEST",
+        ),
+        ("DELETE", "/v2/a/blobs/DIGEST", "delete a blob DIGEST"),
+        ("POST", "/v2/a/blobs/uploads/", "push a upload"),
+        (
+            "POST",
+            "/v2/a/blobs/uploads/?digest=DIGEST",
+            "push a upload",
+        ),
+        (
+            "PATCH",
+            "/v2/a/blobs/uploads/5c8b-a.b=?_state=x%3D",
+            "push a upload",
+        ),
+        (
+            "PUT",
+            "/v2/a/blobs/uploads/5c8b?_state=x&digest=DIGEST",
+            "push a upload",
+        ),
+        ("GET", "/v2/a/blobs/uploads/5c8b", "push a upload"),
+        ("DELETE", "/v2/a/blobs/uploads/5c8b", "push a upload"),
+        (
+            "POST",
+            "/v2/a/blobs/uploads/?from=team%2Fapp&mount=DIGEST",
+            "push a mount team/app DIGEST",
+        ),
+    ] {
+        assert_eq!(read(method, path), wanted, "{method} {path}");
+    }
+}
+
+#[test]
+fn repositories_may_have_components_that_read_as_parts() {
+    for (path, wanted) in [
+        (
+            "/v2/a/manifests/b/manifests/latest",
+            "pull a/manifests/b manifest latest",
+        ),
+        (
+            "/v2/manifests/manifests/manifests",
+            "pull manifests manifest manifests",
+        ),
+        (
+            "/v2/blobs/uploads/manifests/x",
+            "pull blobs/uploads manifest x",
+        ),
+        ("/v2/a/tags/manifests/list", "pull a/tags manifest list"),
+        ("/v2/a/manifests/tags/list", "list a/manifests tags"),
+        ("/v2/referrers/blobs/DIGEST", "pull referrers blob DIGEST"),
+        (
+            "/v2/a/blobs/uploads/blobs/DIGEST",
+            "pull a/blobs/uploads blob DIGEST",
+        ),
+    ] {
+        assert_eq!(read("GET", path), wanted, "{path}");
+    }
+}
+
+#[test]
+fn tags_of_signatures_are_evidence() {
+    for suffix in ["", ".sig", ".att", ".sbom"] {
+        let tag = format!("sha256-{HEX}{suffix}");
+        assert!(
+            read("GET", &format!("/v2/a/manifests/{tag}")).starts_with("evidence "),
+            "{tag}"
+        );
+        assert!(
+            read("PUT", &format!("/v2/a/manifests/{tag}")).starts_with("push "),
+            "{tag}"
+        );
+    }
+    for tag in [
+        format!("sha256-{HEX}.zip"),
+        format!("sha256-{HEX}0"),
+        "sha256-".to_owned(),
+        format!("sha256-{}", HEX.to_uppercase()),
+    ] {
+        assert!(
+            read("GET", &format!("/v2/a/manifests/{tag}")).starts_with("pull "),
+            "{tag}"
+        );
+    }
+}
+
+#[test]
+fn mirror_request_is_about_the_registry_it_names() {
+    let request = registry("GET", "/v2/a/manifests/1?ns=docker.io").unwrap();
+    assert_eq!(
+        (request.host.as_str(), request.asked.as_str()),
+        ("docker.io", "registry.acme.test")
+    );
+    assert_eq!(request.query.as_deref(), Some("ns=docker.io"));
+}
+
+#[test]
+fn clients_accept_is_kept_for_manifests_only() {
+    let mut raw = asked("GET", "r.test", "/v2/a/manifests/1");
+    raw.accept = vec![
+        Bytes::from_static(b"application/a, application/b;q=0.5"),
+        Bytes::from_static(b"*/*"),
+    ];
+    let Ok(Target::Registry(request)) = target(&raw) else {
+        panic!()
+    };
+    assert_eq!(
+        request.accept,
+        ["application/a", "application/b;q=0.5", "*/*"]
+    );
+    raw.path = Bytes::from_static(b"/v2/a/tags/list");
+    let Ok(Target::Registry(request)) = target(&raw) else {
+        panic!()
+    };
+    assert!(request.accept.is_empty());
+}
+
+#[test]
+fn service_call_is_host_method_and_path() {
+    let call = |method: &str, host: &str, path: &str| {
+        let wanted = ServiceCall {
+            host: Host::parse("payments.acme.test").unwrap(),
+            method: method.to_owned(),
+            path: path.split('?').next().unwrap_or_default().to_owned(),
+        };
+        assert_eq!(
+            target(&asked(method, host, path)),
+            Ok(Target::Service(wanted)),
+            "{method} {host} {path}"
+        );
+    };
+    call("POST", "payments.acme.test", "/v1/charges");
+    call("GET", "payments.acme.test:8443", "/v1/charges?q=%2F");
+    call("POST", "payments.acme.test", "/acme.Payments/Charge");
+    call("PROPFIND", "payments.acme.test", "/V2/x");
+    call("GET", "payments.acme.test", "/v22/x");
+}
+
+#[test]
+fn every_refusal_has_its_reason() {
+    use Reason::{RequestMalformed, TargetNotCanonical, TargetUnknown};
+    let host = "registry.acme.test";
+    for (method, host, path, reason) in [
+        ("", host, "/", RequestMalformed),
+        ("GET", "", "/", RequestMalformed),
+        ("GET", host, "", RequestMalformed),
+        ("CONNECT", host, "", TargetUnknown),
+        ("CONNECT", host, "/", TargetUnknown),
+        ("TRACE", host, "/", TargetUnknown),
+        ("get", host, "/", TargetNotCanonical),
+        ("GET ", host, "/", TargetNotCanonical),
+        (
+            "GETGETGETGETGETGETGETGETGETGETGET",
+            host,
+            "/",
+            TargetNotCanonical,
+        ),
+        ("GET", "Registry.Acme.Test", "/", TargetNotCanonical),
+        ("GET", "registry.acme.test.", "/", TargetNotCanonical),
+        ("GET", "a@registry.acme.test", "/", TargetNotCanonical),
+        ("GET", "a.test,b.test", "/", TargetNotCanonical),
+        ("GET", host, "*", TargetNotCanonical),
+        ("GET", host, "/a/../b", TargetNotCanonical),
+        ("GET", host, "//v2/a/manifests/1", TargetNotCanonical),
+        ("GET", host, "/v2", TargetNotCanonical),
+        (
+            "GET",
+            host,
+            "/v2/prod%2Frogue/manifests/1.0",
+            TargetNotCanonical,
+        ),
+        (
+            "GET",
+            host,
+            "/v2/%70rod/rogue/manifests/1.0",
+            TargetNotCanonical,
+        ),
+        ("GET", host, "/v2/a%20b/manifests/1.0", TargetNotCanonical),
+        ("GET", host, "/v2/a/manifests/1.0/", TargetNotCanonical),
+        ("GET", host, "/v2/a/tags/list/", TargetNotCanonical),
+        ("GET", host, "/v2/a;x=1/manifests/1", TargetNotCanonical),
+        ("GET", host, "/v2/a\\b/manifests/1", TargetNotCanonical),
+        (
+            "GET",
+            host,
+            "/v2/a/manifests/1?ns=a.test&ns=b.test",
+            TargetNotCanonical,
+        ),
+        (
+            "GET",
+            host,
+            "/v2/a/manifests/1?ns=A.test",
+            TargetNotCanonical,
+        ),
+        ("GET", host, "/v2/_catalog", TargetUnknown),
+        ("GET", host, "/v2/_oci/ext/discover", TargetUnknown),
+        ("GET", host, "/v2/_zot/ext/search", TargetUnknown),
+        ("GET", host, "/v2/token", TargetUnknown),
+        ("GET", host, "/v2/a", TargetUnknown),
+        ("GET", host, "/v2/manifests/1", TargetUnknown),
+        ("GET", host, "/v2/A/manifests/1", TargetUnknown),
+        ("GET", host, "/v2/a__b___c/manifests/1", TargetUnknown),
+        ("GET", host, "/v2/-a/manifests/1", TargetUnknown),
+        ("GET", host, "/v2/a/manifests/.1", TargetUnknown),
+        ("GET", host, "/v2/a/manifests/sha256:abc", TargetUnknown),
+        (
+            "GET",
+            host,
+            "/v2/a/manifests/md5:00000000000000000000000000000000",
+            TargetUnknown,
+        ),
+        ("GET", host, "/v2/a/blobs/latest", TargetUnknown),
+        ("GET", host, "/v2/a/blobs/uploads", TargetUnknown),
+        ("GET", host, "/v2/a/referrers/latest", TargetUnknown),
+        ("GET", host, "/v2/a/tags/other", TargetUnknown),
+        ("GET", host, "/v2/a/manifests/1?tag=2", TargetUnknown),
+        ("GET", host, "/v2/a/manifests/1?n%73=b.test", TargetUnknown),
+        ("GET", host, "/v2/?x=1", TargetUnknown),
+        ("POST", host, "/v2/", TargetUnknown),
+        ("POST", host, "/v2/a/manifests/1", TargetUnknown),
+        ("OPTIONS", host, "/v2/a/manifests/1", TargetUnknown),
+        ("PUT", host, "/v2/a/blobs/uploads/", TargetUnknown),
+        ("POST", host, "/v2/a/blobs/uploads/a:b", TargetUnknown),
+        ("POST", host, "/v2/a/blobs/uploads/abc", TargetUnknown),
+        (
+            "POST",
+            host,
+            "/v2/a/blobs/uploads/?mount=sha256:abc",
+            TargetUnknown,
+        ),
+        ("POST", host, "/v2/a/blobs/uploads/?from=b", TargetUnknown),
+        (
+            "POST",
+            host,
+            "/v2/a/blobs/uploads/?from=b&from=c&mount=x",
+            TargetNotCanonical,
+        ),
+        (
+            "POST",
+            host,
+            "/v2/a/blobs/uploads/?from=B&mount=x",
+            TargetUnknown,
+        ),
+    ] {
+        let denial = target(&asked(method, host, path)).expect_err(path);
+        assert_eq!(
+            denial.reason, reason,
+            "{method} {host} {path}: {}",
+            denial.detail
+        );
+    }
+}
+
+#[test]
+fn only_websocket_may_upgrade() {
+    let mut raw = asked("GET", "a.test", "/");
+    for (upgrade, reason) in [
+        ("websocket", None),
+        ("WebSocket", None),
+        ("h2c", Some(Reason::TargetUnknown)),
+        ("websocket, h2c", Some(Reason::TargetUnknown)),
+    ] {
+        raw.upgrade = Bytes::copy_from_slice(upgrade.as_bytes());
+        assert_eq!(
+            target(&raw).err().map(|denial| denial.reason),
+            reason,
+            "{upgrade}"
+        );
+    }
+}
+
+#[test]
+fn unreadable_accept_is_malformed() {
+    let mut raw = asked("GET", "r.test", "/v2/a/manifests/1");
+    for accept in [b"caf\xe9".to_vec(), "a/b,".repeat(40).into_bytes()] {
+        raw.accept = vec![accept.into()];
+        assert_eq!(target(&raw).unwrap_err().reason, Reason::RequestMalformed);
+    }
+}
+
+#[test]
+fn target_survives_json() {
+    for (method, path) in [
+        ("GET", "/v2/a/manifests/1?ns=b.test"),
+        ("GET", "/v2/"),
+        ("POST", "/v1/x"),
+    ] {
+        let read = target(&asked(method, "r.test", path)).unwrap();
+        let json = serde_json::to_string(&read).unwrap();
+        assert_eq!(
+            serde_json::from_str::<Target>(&json).unwrap(),
+            read,
+            "{json}"
+        );
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_answered(method in any::<Vec<u8>>(), host in any::<Vec<u8>>(), path in any::<Vec<u8>>(), accept in any::<Vec<u8>>()) {
+        let raw = RawCheck {
+            method: method.into(), host: host.into(), path: path.into(), accept: vec![accept.into()], ..RawCheck::default()
+        };
+        drop(target(&raw));
+    }
+
+    /// What is read of a registry path, written down again, is that path: nothing was repaired.
+    #[test]
+    fn registry_path_reads_back(path in "/v2/([a-z0-9]{1,3}(/|[._-]{1,2}|%2[fF]|//)){0,4}(manifests|blobs|tags|referrers|blobs/uploads)/([a-zA-Z0-9._-]{0,5}|list)(/?)") {
+        if let Ok(Target::Registry(request)) = target(&asked("GET", "r.test", &path)) {
+            let name = request.resource.repository().map_or("", |repository| repository.as_str());
+            let written = match &request.resource {
+                Resource::Manifest { reference, .. } => format!("/v2/{name}/manifests/{}", reference.as_str()),
+                Resource::Tags { .. } => format!("/v2/{name}/tags/list"),
+                Resource::Upload { .. } => path.clone(),
+                other @ (Resource::Base | Resource::Blob { .. } | Resource::Referrers { .. } | Resource::Mount { .. }) => panic!("{other:?}"),
+            };
+            prop_assert_eq!(written, path);
+        }
+    }
+}
