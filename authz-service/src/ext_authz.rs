@@ -1,0 +1,8 @@
+//! EDGE. Envoy's external authorization: bytes off the wire in, one `CheckResponse` out, whatever happens between.
+
+pub mod framing;
+pub mod judge;
+pub mod listener;
+pub mod request;
+pub mod response;
+pub mod service;

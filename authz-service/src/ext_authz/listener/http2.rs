@@ -1,0 +1,85 @@
+//! One HTTP/2 connection, from its first byte to its end.
+//!
+//! hyper and not tonic's `Server`: that one enforces the proxy's `grpc-timeout` itself, drops our future and answers with a gRPC error.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use daemon::{Lifecycle, chain};
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::routes::Routes;
+use crate::ext_authz::service::Connection;
+
+/// Serves the connection until it ends. When the program stops or `retire` is cancelled, it takes no new request and finishes those
+/// under way.
+pub(super) async fn serve<S>(
+    stream: S,
+    connection: Connection,
+    routes: Routes,
+    lifecycle: Lifecycle,
+    retire: CancellationToken,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let stop = lifecycle.token();
+    let connection = Arc::new(connection);
+    let service =
+        service_fn(move |request| routes.clone().answer(request, Arc::clone(&connection)));
+    let mut served = pin!(builder(lifecycle).serve_connection(TokioIo::new(stream), service));
+    let result = tokio::select! {
+        result = served.as_mut() => result,
+        () = either(&stop, &retire) => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = result {
+        debug!(error = %chain(&error), "a connection ended with an error");
+    }
+}
+
+fn builder(lifecycle: Lifecycle) -> http2::Builder<Streams> {
+    let mut builder = http2::Builder::new(Streams(lifecycle));
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_METADATA_BYTES)
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE);
+    builder
+}
+
+async fn either(stop: &CancellationToken, retire: &CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = retire.cancelled() => {}
+    }
+}
+
+/// Runs the streams of a connection as work that a drain waits for.
+#[derive(Clone, Debug)]
+struct Streams(Lifecycle);
+
+impl<F> hyper::rt::Executor<F> for Streams
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        self.0.spawn_brief("check-stream", stream);
+    }
+}
+
+/// 1024 // a proxy opens another connection beyond it; the limit of the whole service is lower.
+const MAX_STREAMS: u32 = 1024;
+/// 1 MiB // HTTP/2 refuses a request with more before we see it, and a caller's own `tracestate` travels in the proxy's metadata:
+/// the limit must lie above all that a proxy lets its callers send (Envoy: 60 KiB unless configured).
+const MAX_METADATA_BYTES: u32 = 1024 * 1024;
+/// 30 s // finds out about a proxy that vanished without a word.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
