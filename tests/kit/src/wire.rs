@@ -12,7 +12,7 @@ use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use identity::x509_svid::Leaf;
 use rustls::client::WebPkiServerVerifier;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -48,6 +48,27 @@ pub fn client(
     roots: &[CertificateDer<'static>],
     credentials: Option<Credentials>,
 ) -> anyhow::Result<Arc<ClientConfig>> {
+    client_of(rustls::DEFAULT_VERSIONS, roots, credentials)
+}
+
+/// The same in TLS 1.2, where a client hears of its refusal within the handshake. In TLS 1.3 it may have begun to send,
+/// and then sees a broken pipe as often as the alert.
+///
+/// # Errors
+///
+/// When the credentials do not fit each other.
+pub fn client_tls12(
+    roots: &[CertificateDer<'static>],
+    credentials: Option<Credentials>,
+) -> anyhow::Result<Arc<ClientConfig>> {
+    client_of(&[&rustls::version::TLS12], roots, credentials)
+}
+
+fn client_of(
+    versions: &[&'static SupportedProtocolVersion],
+    roots: &[CertificateDer<'static>],
+    credentials: Option<Credentials>,
+) -> anyhow::Result<Arc<ClientConfig>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut store = RootCertStore::empty();
     for root in roots {
@@ -57,7 +78,7 @@ pub fn client(
         WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(&provider))
             .build()?;
     let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
+        .with_protocol_versions(versions)?
         .with_webpki_verifier(verifier);
     let mut config = match credentials {
         Some(Credentials { chain, key }) => builder.with_client_auth_cert(chain, key)?,

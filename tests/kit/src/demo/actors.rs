@@ -81,8 +81,21 @@ impl Actors {
     ///
     /// When there is no such actor.
     pub fn client(&self, name: &str) -> anyhow::Result<Arc<ClientConfig>> {
+        wire::client(&self.roots, self.credentials(name)?)
+    }
+
+    /// The same, refused within the handshake if it is refused.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such actor.
+    pub fn client_tls12(&self, name: &str) -> anyhow::Result<Arc<ClientConfig>> {
+        wire::client_tls12(&self.roots, self.credentials(name)?)
+    }
+
+    fn credentials(&self, name: &str) -> anyhow::Result<Option<Credentials>> {
         if name == "nobody" {
-            return wire::client(&self.roots, None);
+            return Ok(None);
         }
         let actor = self
             .actors
@@ -90,7 +103,7 @@ impl Actors {
             .with_context(|| format!("no actor {name}"))?;
         let chain = chain_from_pem(&read(&actor.cert)?)?;
         let key = PrivateKeyDer::from_pem_slice(&read(&actor.key)?).context("not a key")?;
-        wire::client(&self.roots, Some(Credentials { chain, key }))
+        Ok(Some(Credentials { chain, key }))
     }
 }
 

@@ -109,7 +109,7 @@ pub fn mutations() -> Vec<Mutation> {
         ),
         mutation(
             "plain-validator",
-            "Envoy: certificates validated by trusted_ca, not by the SPIFFE validator",
+            "Envoy: any certificate under trusted_ca is taken, whatever its name",
             envoy(
                 format!("{tls}/common_tls_context/validation_context_sds_secret_config/name"),
                 json!("ROOTCA"),

@@ -126,7 +126,7 @@ fn extra_listeners_differ_from_the_shipped_one_by_name_address_and_their_defence
     assert_eq!(listeners.len(), 4);
     let mut shipped = BTreeMap::new();
     leaves(&listeners[0], "", &mut shipped);
-    for (listener, changed) in listeners.iter().skip(1).zip([1, 3, 1]) {
+    for (listener, changed) in listeners.iter().skip(1).zip([1, 3, 2]) {
         let mut extra = BTreeMap::new();
         leaves(listener, "", &mut extra);
         // Host, port, name and stat_prefix differ in each.

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::demo::row::{Findings, Row};
 use crate::demo::stage::{Stage, charge};
-use crate::wire::Call;
+use crate::wire::{Call, WireError, once};
 
 pub(super) const SIGNED: Row = Row {
     number: 1,
@@ -56,13 +56,21 @@ pub(super) const NOBODY: Row = Row {
     number: 5,
     who: "nobody",
     does: "POST without a certificate",
-    expected: "401 identity-missing",
+    expected: "refused in the handshake; behind a plain trusted_ca: 401 identity-missing",
 };
 
 pub(super) async fn nobody(stage: &mut Stage, found: &mut Findings) -> anyhow::Result<()> {
-    let reply = stage
-        .call(stage.actors.client("nobody")?, &charge())
-        .await?;
+    match stage
+        .call(stage.actors.client_tls12("nobody")?, &charge())
+        .await
+    {
+        Err(WireError::Handshake(_alert)) => found.got("refused in the handshake"),
+        Err(other) => anyhow::bail!("{other}"),
+        // A proxy whose validator does not demand a certificate.
+        Ok(reply) => Stage::denied(found, &reply, 401, "identity-missing"),
+    }
+    let behind_plain = stage.extra("plain-trusted-ca")?;
+    let reply = once(behind_plain, stage.actors.client("nobody")?, &charge()).await?;
     Stage::denied(found, &reply, 401, "identity-missing");
     found.why("no certificate, no identity");
     stage.behind_fail_open(5, "nobody", &charge()).await

@@ -1,12 +1,10 @@
 //! Callers that show a name which is not theirs, and what the operator learns of it.
 
-use anyhow::Context as _;
-use std::sync::Arc;
-
 use crate::demo::row::{Findings, Row};
 use crate::demo::stage::{Stage, charge};
 use crate::demo::world::ExplainFrom;
 use crate::wire::{WireError, once};
+use anyhow::Context as _;
 
 pub(super) const THIEF: Row = Row {
     number: 6,
@@ -31,8 +29,10 @@ pub(super) const FORGER: Row = Row {
 };
 
 pub(super) async fn forger(stage: &mut Stage, found: &mut Findings) -> anyhow::Result<()> {
-    let client = stage.actors.client("forger")?;
-    match stage.call(Arc::clone(&client), &charge()).await {
+    match stage
+        .call(stage.actors.client_tls12("forger")?, &charge())
+        .await
+    {
         Err(WireError::Handshake(_alert)) => found.got("refused in the handshake"),
         Err(other) => anyhow::bail!("{other}"),
         Ok(reply) => {
@@ -40,7 +40,8 @@ pub(super) async fn forger(stage: &mut Stage, found: &mut Findings) -> anyhow::R
             found.holds("refused in the handshake", false);
         }
     }
-    let reply = once(stage.extra("plain-trusted-ca")?, client, &charge()).await?;
+    let behind_plain = stage.extra("plain-trusted-ca")?;
+    let reply = once(behind_plain, stage.actors.client("forger")?, &charge()).await?;
     Stage::denied(found, &reply, 403, "identity-malformed");
     found.why("a DNS name is not an identity");
     Ok(())

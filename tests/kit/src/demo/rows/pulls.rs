@@ -24,9 +24,9 @@ pub(super) const SIGNED: Row = Row {
 pub(super) async fn signed(stage: &mut Stage, found: &mut Findings) -> anyhow::Result<()> {
     let pulled = skopeo(stage, "row-9", "prod/payments:1.4").await?;
     found.got(if pulled.code == 0 {
-        "pulled".to_owned()
+        "200, pulled".to_owned()
     } else {
-        last_line(&pulled)
+        last_words(&pulled)
     });
     found.same("skopeo's exit code", &pulled.code, &0);
     let digest = Recorded::read("prod/payments")?.digest("1.4")?.to_owned();
@@ -52,11 +52,7 @@ pub(super) const UNSIGNED: Row = Row {
 pub(super) async fn unsigned(stage: &mut Stage, found: &mut Findings) -> anyhow::Result<()> {
     let pulled = skopeo(stage, "row-10", "prod/rogue:1.0").await?;
     refused(found, &pulled);
-    let manifest = Call::new(
-        "GET",
-        &stage.registry_host(),
-        "/v2/prod/rogue/manifests/1.0",
-    );
+    let manifest = manifest(stage, "/v2/prod/rogue/manifests/1.0");
     stage.behind_fail_open(10, "puller", &manifest).await
 }
 
@@ -135,11 +131,7 @@ pub(super) async fn tag_moved(stage: &mut Stage, found: &mut Findings) -> anyhow
     )
     .await?;
     let pulled = skopeo(stage, "row-13", "prod/payments:1.4").await;
-    let manifest = Call::new(
-        "GET",
-        &stage.registry_host(),
-        "/v2/prod/payments/manifests/1.4",
-    );
+    let manifest = manifest(stage, "/v2/prod/payments/manifests/1.4");
     let fail_open = stage.behind_fail_open(13, "puller", &manifest).await;
     push_manifest(registry, "prod/payments", "1.4", original).await?;
     refused(found, &pulled?);
@@ -176,25 +168,26 @@ async fn skopeo(stage: &Stage, log: &str, image: &str) -> anyhow::Result<Finishe
 }
 
 fn refused(found: &mut Findings, pulled: &Finished) {
-    found.got(last_line(pulled));
+    found.got(last_words(pulled));
     found.holds("skopeo fails", pulled.code != 0);
-    found.contains("skopeo's output", &pulled.err, "denied");
-    found.contains("skopeo's output", &pulled.err, "artifact-unsigned");
+    found.contains("skopeo's output", &pulled.err, "denied: artifact-unsigned");
     found.why("the image that would be served is not signed");
 }
 
-/// What skopeo says last, without its log format.
-fn last_line(pulled: &Finished) -> String {
+/// What skopeo says the registry said.
+fn last_words(pulled: &Finished) -> String {
     let line = pulled.err.lines().last().unwrap_or_default();
-    let message = line.split_once("msg=").map_or(line, |(_, message)| message);
-    message
-        .chars()
-        .rev()
-        .take(160)
-        .collect::<Vec<_>>()
-        .into_iter()
-        .rev()
-        .collect()
+    let said = line
+        .find("denied:")
+        .and_then(|at| line.get(at..))
+        .unwrap_or(line);
+    said.split(" (decision").next().unwrap_or(said).to_owned()
+}
+
+/// A request for a manifest, as a client makes it.
+fn manifest(stage: &Stage, path: &str) -> Call {
+    Call::new("GET", &stage.registry_host(), path)
+        .header("accept", "application/vnd.oci.image.manifest.v1+json")
 }
 
 /// A cold pull on a loaded machine.
