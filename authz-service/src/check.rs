@@ -16,7 +16,7 @@ use crate::ext_authz::service::CallContext;
 use crate::pull::{Pulled, Puller};
 use crate::question::Question;
 use crate::record::{Conclusion, Draft, Recorder, unanswered};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, Synced};
 use crate::snapshot::writer::Snapshots;
 use crate::target::target;
 
@@ -80,7 +80,10 @@ impl Checker {
 
     fn question(&self, asked: &Result<RawCheck, InvalidRequest>, snapshot: &Snapshot, now: SystemTime) -> Question {
         match asked {
-            Ok(raw) => Question::new(self.peers.caller(raw, &snapshot.trust, now), target(raw)),
+            Ok(raw) => {
+                let caller = self.peers.caller(raw, &snapshot.trust, now);
+                Question::new(caller.map_err(|denial| our_fault_until_synced(denial, snapshot)), target(raw))
+            }
             Err(invalid) => Question::new(Err(Denial::from(invalid)), Err(Denial::from(invalid))),
         }
     }
@@ -119,6 +122,18 @@ struct Asking {
     question: Question,
     snapshot: Arc<Snapshot>,
     judgement: Judgement,
+}
+
+/// A chain may be broken only because the intermediate has not come by the feed yet.
+fn our_fault_until_synced(denial: Denial, snapshot: &Snapshot) -> Denial {
+    match &snapshot.synced {
+        Synced::Missing(agents) if denial.reason == Reason::IdentityUntrusted => {
+            let agents: Vec<_> = agents.iter().map(ToString::to_string).collect();
+            let detail = format!("{}; not heard yet: {}", denial.detail, agents.join(", "));
+            Denial::new(Reason::NotSynced, detail)
+        }
+        Synced::Missing(_) | Synced::All => denial,
+    }
 }
 
 fn shape(asked: &Result<RawCheck, InvalidRequest>) -> ClientShape {

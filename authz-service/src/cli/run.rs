@@ -62,7 +62,7 @@ async fn serve(config: Config) -> ExitCode {
     };
     let tracer = telemetry.tracer("authz-service");
     let exit = lived(config, tracer).await;
-    if let Err(error) = telemetry.shutdown() {
+    if let Err(error) = telemetry.shutdown().await {
         complain(&daemon::chain(&error));
     }
     exit

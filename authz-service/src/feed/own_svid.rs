@@ -5,10 +5,11 @@ use std::time::Duration;
 use daemon::Backoff;
 use daemon::readiness::Missing;
 use daemon::tls::{SvidMaterial, TlsError};
+use futures_util::StreamExt as _;
 use identity::spiffe_id::TrustDomain;
 use rustls::pki_types::CertificateDer;
-use spiffe::X509Source;
-use spiffe::x509_source::X509SourceError;
+use spiffe::workload_api::WorkloadApiError;
+use spiffe::{WorkloadApiClient, X509Svid};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -25,8 +26,8 @@ pub struct OwnSvid {
 /// Why what the Workload API gave is no certificate of ours.
 #[derive(Debug, thiserror::Error)]
 enum NoSvid {
-    #[error("the Workload API gives no certificate")]
-    Source(#[source] X509SourceError),
+    #[error("the Workload API does not answer with a certificate")]
+    Source(#[source] WorkloadApiError),
     #[error("the Workload API's certificate cannot be used")]
     Material(#[source] TlsError),
     #[error("the certificate is for trust domain `{got}`, the configuration says `{wanted}`")]
@@ -53,8 +54,8 @@ impl OwnSvid {
         let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LAST);
         let mut told = None;
         loop {
-            let error = match self.follow_source().await {
-                Ok(()) => "the Workload API's source ended".to_owned(),
+            let error = match self.follow_stream(&mut backoff).await {
+                Ok(()) => "the Workload API ended the stream".to_owned(),
                 Err(error) => daemon::chain(&error),
             };
             if told.as_ref() != Some(&error) {
@@ -65,24 +66,17 @@ impl OwnSvid {
         }
     }
 
-    async fn follow_source(&mut self) -> Result<(), NoSvid> {
-        let source = X509Source::builder()
-            .endpoint(&self.workload_api)
-            .reconnect_backoff(RETRY_FIRST, RETRY_LAST)
-            .build()
-            .await
-            .map_err(NoSvid::Source)?;
-        let mut updates = source.updated();
-        loop {
-            self.take(&source)?;
-            if updates.changed().await.is_err() {
-                return Ok(());
-            }
+    async fn follow_stream(&mut self, backoff: &mut Backoff) -> Result<(), NoSvid> {
+        let client = WorkloadApiClient::connect_to(&self.workload_api).await.map_err(NoSvid::Source)?;
+        let mut svids = client.stream_x509_svids().await.map_err(NoSvid::Source)?;
+        while let Some(svid) = svids.next().await {
+            self.take(&svid.map_err(NoSvid::Source)?)?;
+            backoff.reset();
         }
+        Ok(())
     }
 
-    fn take(&mut self, source: &X509Source) -> Result<(), NoSvid> {
-        let svid = source.svid().map_err(NoSvid::Source)?;
+    fn take(&mut self, svid: &X509Svid) -> Result<(), NoSvid> {
         let chain = svid.cert_chain().iter().map(|certificate| CertificateDer::from(certificate.as_bytes().to_vec()));
         let material =
             SvidMaterial::new(chain.collect(), svid.private_key().as_bytes()).map_err(NoSvid::Material)?;

@@ -18,8 +18,8 @@ use crate::snapshot::Intermediate;
 pub(super) struct Session {
     agent: Agent,
     phase: Phase,
-    /// The number of the next batch. The first of a stream may be any.
-    due: Option<u64>,
+    /// The number of the next batch; the first of a stream is 1.
+    due: u64,
 }
 
 /// What one message means.
@@ -42,7 +42,7 @@ enum Phase {
 
 impl Session {
     pub(super) fn new(agent: Agent) -> Self {
-        Self { agent, phase: Phase::Opened, due: None }
+        Self { agent, phase: Phase::Opened, due: FIRST }
     }
 
     /// Takes the next message at `now`.
@@ -77,17 +77,18 @@ impl Session {
 
     fn on_batch(&mut self, signed: SignedBatch, bundle: &TrustBundle, now: SystemTime) -> Result<Event, Refused> {
         let Opened { batch, intermediates } = batch::open(signed, &self.agent.identity, bundle, now)?;
-        if let Some(wanted) = self.due
-            && batch.sequence != wanted
-        {
-            return Err(Refused::SequenceGap { got: batch.sequence, wanted });
+        if batch.sequence != self.due {
+            return Err(Refused::SequenceGap { got: batch.sequence, wanted: self.due });
         }
-        self.due = Some(batch.sequence.wrapping_add(1));
+        self.due = self.due.wrapping_add(1);
         let ends = intermediates.iter().map(|intermediate| intermediate.not_after).min();
         let items = batch::admitted(batch.items, &self.agent, ends, now);
         Ok(Event::Batch { sequence: batch.sequence, items, intermediates })
     }
 }
+
+/// The number of a stream's first batch.
+const FIRST: u64 = 1;
 
 /// 64 characters // SHA-256 in hex.
 const MAX_HASH_CHARS: usize = 64;
