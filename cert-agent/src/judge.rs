@@ -57,7 +57,9 @@ impl Judge {
     pub async fn workload(&self, workload: &Workload) -> Result<Entitled, Refused> {
         let grants = self.grants();
         let (attested, evidence) = self.attest(workload.artifacts.clone(), &grants).await?;
-        let entitled = entitle::entitle(workload, &attested, &grants, self.clock.now())?;
+        let mut entitled = entitle::entitle(workload, &attested, &grants, self.clock.now())?;
+        // SPEC(Workload API §5.2.1): the first is the default. That is the grant it was started for.
+        entitled.sort_by_key(|grant| *grant.terms.name != *workload.grant);
         Ok(Entitled {
             grants: entitled,
             evidence,

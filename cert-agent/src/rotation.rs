@@ -74,6 +74,22 @@ pub enum Holding {
     Withdrawn(Refused),
 }
 
+impl Holding {
+    /// Whether these very SVIDs are held.
+    fn is(&self, svids: &[Arc<Svid>]) -> bool {
+        match self {
+            Self::Svids(held) => {
+                held.len() == svids.len()
+                    && held
+                        .iter()
+                        .zip(svids)
+                        .all(|(one, other)| Arc::ptr_eq(one, other))
+            }
+            Self::Nothing | Self::Withdrawn(_) => false,
+        }
+    }
+}
+
 impl Rotation {
     /// Starts without workers.
     pub fn new(parts: Parts, lifecycle: Lifecycle) -> Self {

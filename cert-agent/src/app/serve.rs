@@ -186,7 +186,7 @@ async fn serve(
     let served = Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
         .add_routes(routes)
-        .serve_with_incoming_shutdown(connection::accept(listener), stop.cancelled())
+        .serve_with_incoming_shutdown(connection::accept(listener, stop.clone()), stop.cancelled())
         .await;
     if let Err(failure) = served {
         error!(socket = name, error = %chain(&failure), "a socket is no longer served");

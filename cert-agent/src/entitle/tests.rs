@@ -61,7 +61,7 @@ fn judged(signed: &Signed, uid: u32, evidence: &[Evidence]) -> Result<Vec<String
 fn signed_program_with_its_selectors_is_entitled() {
     let signed = Signed::program("payments");
     assert_eq!(
-        judged(&signed, 1000, &[signed.evidence.clone()]).unwrap(),
+        judged(&signed, 1000, std::slice::from_ref(&signed.evidence)).unwrap(),
         ["payments"]
     );
 }
@@ -83,7 +83,7 @@ fn no_evidence_is_refused_and_names_what_was_wanted() {
 #[test]
 fn other_uid_matches_no_grant() {
     let signed = Signed::program("payments");
-    let refused = judged(&signed, 1001, &[signed.evidence.clone()]).unwrap_err();
+    let refused = judged(&signed, 1001, std::slice::from_ref(&signed.evidence)).unwrap_err();
     assert_eq!(refused.reason, Reason::GrantNoneMatched);
     assert_eq!(refused.wanted, None);
     assert!(
@@ -107,7 +107,7 @@ fn signature_of_another_key_is_refused() {
 fn signature_that_claims_another_product_is_refused() {
     let signed = Signed::program("frontend");
     assert_eq!(
-        judged(&signed, 1000, &[signed.evidence.clone()])
+        judged(&signed, 1000, std::slice::from_ref(&signed.evidence))
             .unwrap_err()
             .reason,
         Reason::ArtifactClaimMismatch
@@ -188,7 +188,7 @@ fn process_outside_a_scope_is_told_whose_identity_it_would_have_been() {
 fn infrastructure_grant_is_met_by_its_signature_policy_alone() {
     let signed = Signed::program("anything");
     assert_eq!(
-        judged(&signed, 901, &[signed.evidence.clone()]).unwrap(),
+        judged(&signed, 901, std::slice::from_ref(&signed.evidence)).unwrap(),
         ["authz-service"]
     );
     let entitled = grants(&signed).named("authz-service").unwrap().terms.ttl;

@@ -10,7 +10,11 @@ use daemon::{
 };
 use evidence::binding::{FeedItem, SealError};
 use hyper_util::rt::TokioIo;
-use identity::spiffe_id::SpiffeId;
+use identity::{
+    spiffe_id::SpiffeId,
+    x509_svid::{Authority, MAX_INTERMEDIATES},
+};
+use rustls::pki_types::CertificateDer;
 use tokio::{
     sync::{
         broadcast::{self, error::RecvError},
@@ -138,9 +142,12 @@ impl ReplicaFeed {
             outbox,
             responses,
             changes,
-            state: number,
         };
         let metrics = self.sources.metrics.clone();
+        if told.session.is_caught_up() {
+            // No batch, so no answer: the state is empty, and the replica has it.
+            reached(&self.progress, number, &metrics);
+        }
         tokio::select! { biased;
             () = stop.cancelled() => Ok(End::Stopped),
             () = retiring.cancelled() => Ok(End::Renewed),
@@ -173,15 +180,10 @@ impl ReplicaFeed {
         (number, state): (u64, Vec<FeedItem>),
         own: &OwnSvid,
     ) -> Result<Vec<PushRequest>, FeedError> {
-        let intermediates = authorities
-            .intermediates
-            .iter()
-            .map(|certificate| certificate.to_vec())
-            .collect();
         let mut messages = vec![session::hello(
             policy,
             self.sources.roster_epoch,
-            intermediates,
+            self.sources.live(&authorities.intermediates),
         )];
         messages.extend(
             session
@@ -194,6 +196,16 @@ impl ReplicaFeed {
 }
 
 impl Sources {
+    /// Those that have not ended, the newest first: a replica refuses a hello with an ended one, or with more than a chain may have.
+    fn live(&self, intermediates: &[CertificateDer<'static>]) -> Vec<Vec<u8>> {
+        let now = self.clock.now();
+        let live = |der: &&CertificateDer<'static>| {
+            Authority::parse(der).is_ok_and(|authority| now < authority.not_after)
+        };
+        let live = intermediates.iter().filter(live).take(MAX_INTERMEDIATES);
+        live.map(|der| der.to_vec()).collect()
+    }
+
     /// Resolves when a hello made now would differ from the last.
     async fn outdated(&mut self) {
         let changed = tokio::select! {
@@ -224,7 +236,6 @@ struct Told {
     outbox: mpsc::Sender<PushRequest>,
     responses: Streaming<PushResponse>,
     changes: broadcast::Receiver<Change>,
-    state: u64,
 }
 
 impl Told {
@@ -257,19 +268,9 @@ impl Told {
         if policy_hash != self.policy {
             debug!(ours = %self.policy, theirs = %policy_hash, "the replica decides by another policy");
         }
-        // A replica that has the whole state answers with the sequence before the first, if the state was empty.
-        let reached = self.session.acknowledged(sequence).unwrap_or(0);
-        let reached = if self.session.is_caught_up() {
-            reached.max(self.state)
-        } else {
-            reached
-        };
-        if reached >= self.state {
-            debug!(change = reached, generation, "swapped in");
-            let was = progress.send_replace(Progress::At(reached));
-            if was == Progress::Apart {
-                metrics.replicas_synced.add(1);
-            }
+        if let Some(change) = self.session.acknowledged(sequence) {
+            debug!(change, generation, "swapped in");
+            reached(progress, change, metrics);
         }
         Ok(())
     }
@@ -321,6 +322,12 @@ enum FeedError {
     Behind,
     #[error("the replica did not answer in time")]
     Timeout,
+}
+
+fn reached(progress: &watch::Sender<Progress>, change: u64, metrics: &Metrics) {
+    if progress.send_replace(Progress::At(change)) == Progress::Apart {
+        metrics.replicas_synced.add(1);
+    }
 }
 
 /// Opens the stream on a connection that is made already: there is no other behind it.

@@ -46,13 +46,13 @@ fn evidence(digest: &Digest, product: &str, key: &PrivateKey) -> Evidence {
 
 /// The grants of [`POLICY`] and of one reserved identity.
 pub(crate) fn grants(signed: &Signed) -> Grants {
-    join(POLICY, signed, reserved()).unwrap()
+    join(POLICY, signed, &reserved()).unwrap()
 }
 
 pub(super) fn join(
     documents: &str,
     signed: &Signed,
-    reserved: Reserved,
+    reserved: &Reserved,
 ) -> Result<Grants, Vec<InvalidGrants>> {
     let files = [
         ("policy.yaml", documents.as_bytes()),
@@ -62,7 +62,7 @@ pub(super) fn join(
         .into_iter()
         .map(|(path, bytes)| (path.to_owned(), bytes.to_vec()))
         .collect();
-    Grants::join(Arc::new(policy::compile(&source).unwrap()), &reserved)
+    Grants::join(Arc::new(policy::compile(&source).unwrap()), reserved)
 }
 
 pub(super) fn reserved() -> Reserved {

@@ -95,7 +95,7 @@ impl Writing {
                 Ok(Written::Nothing) => return,
                 // The files before stay, and end with their certificate.
                 Err(failure) => {
-                    error!(workload = %self.workload.id, error = %chain(&failure), "certificate files could not be written")
+                    error!(workload = %self.workload.id, error = %chain(&failure), "certificate files could not be written");
                 }
             }
         }

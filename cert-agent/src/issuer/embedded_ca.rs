@@ -45,7 +45,7 @@ impl EmbeddedCa {
         metrics: Metrics,
     ) -> Result<Self, CaError> {
         let loaded = Arc::new(directory.load(&trust_domain, clock.now())?);
-        let authorities = Arc::new(loaded.authorities(&[]));
+        let authorities = Arc::new(loaded.authorities(&[], &loaded));
         if directory.has_root_key() {
             warn!(directory = %directory.path().display(), "the root's private key is on this machine; keep it offline");
         }
@@ -95,26 +95,29 @@ impl EmbeddedCa {
             .is_some_and(|announced| announced.is_same(&read));
         if announced || signing.authority().not_after <= self.clock.now() {
             info!(serial = %read.authority().serial, not_after = %rfc3339(read.authority().not_after), "intermediate in use");
-            self.announce(&read);
-            self.loaded.send_replace(read);
+            self.loaded.send_replace(Arc::clone(&read));
+            self.announce(&read, &read);
         } else {
-            self.announce(&read);
+            self.announce(&read, &signing);
             look.announced = Some(read);
         }
     }
 
     /// Those before stay known until they end: what they signed is still in use.
-    fn announce(&self, read: &Loaded) {
-        let before = Arc::clone(&self.authorities.borrow());
+    fn announce(&self, read: &Loaded, signing: &Loaded) {
         let now = self.clock.now();
         let live = |der: &&CertificateDer<'static>| {
             Authority::parse(der).is_ok_and(|authority| now < authority.not_after)
         };
-        let before: Vec<_> = before.intermediates.iter().filter(live).cloned().collect();
-        let after = read.authorities(&before);
         self.authorities.send_if_modified(|authorities| {
-            let differs = authorities.intermediates != after.intermediates
-                || authorities.bundle.roots() != after.bundle.roots();
+            let before: Vec<_> = authorities
+                .intermediates
+                .iter()
+                .filter(live)
+                .cloned()
+                .collect();
+            let after = read.authorities(&before, signing);
+            let differs = **authorities != after;
             if differs {
                 *authorities = Arc::new(after);
             }
@@ -139,10 +142,10 @@ impl EmbeddedCa {
         match level {
             Runway::Enough => {}
             Runway::Short => {
-                warn!(%not_after, "less than a third of the intermediate's life is left; run `cert-agent ca intermediate`")
+                warn!(%not_after, "less than a third of the intermediate's life is left; run `cert-agent ca intermediate`");
             }
             Runway::Over => {
-                error!(%not_after, "the intermediate has ended; no SVID can be issued; run `cert-agent ca intermediate`")
+                error!(%not_after, "the intermediate has ended; no SVID can be issued; run `cert-agent ca intermediate`");
             }
         }
     }

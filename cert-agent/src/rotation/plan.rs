@@ -80,59 +80,47 @@ mod tests {
 
     use super::*;
 
+    fn second(count: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(count)
+    }
+
     fn hour(draw: u16) -> Plan {
-        Plan::of(
-            UNIX_EPOCH,
-            UNIX_EPOCH + Duration::from_secs(3600),
-            Draw(draw),
-        )
+        Plan::of(UNIX_EPOCH, second(3600), Draw(draw))
     }
 
     #[test]
     fn renewal_lies_within_a_tenth_of_the_half_life() {
-        assert_eq!(hour(0).renew_at(), UNIX_EPOCH + Duration::from_secs(1620));
+        assert_eq!(hour(0).renew_at(), second(1620));
         let latest = hour(u16::MAX)
             .renew_at()
             .duration_since(UNIX_EPOCH)
             .expect("after the epoch");
-        assert!(
-            latest <= Duration::from_secs(1980) && latest > Duration::from_secs(1979),
-            "{latest:?}"
-        );
+        assert!((1979..=1980).contains(&latest.as_secs()), "{latest:?}");
     }
 
     #[test]
     fn before_the_renewal_the_plan_waits() {
         assert_eq!(
-            hour(0).at(UNIX_EPOCH + Duration::from_secs(1600)),
+            hour(0).at(second(1600)),
             Next::Wait(Duration::from_secs(20))
         );
     }
 
     #[test]
     fn at_the_renewal_the_plan_renews() {
-        assert_eq!(
-            hour(0).at(UNIX_EPOCH + Duration::from_secs(1620)),
-            Next::Renew
-        );
+        assert_eq!(hour(0).at(second(1620)), Next::Renew);
     }
 
     #[test]
     fn at_not_after_the_svid_is_over() {
-        assert_eq!(
-            hour(0).at(UNIX_EPOCH + Duration::from_secs(3599)),
-            Next::Renew
-        );
-        assert_eq!(
-            hour(0).at(UNIX_EPOCH + Duration::from_secs(3600)),
-            Next::Over
-        );
+        assert_eq!(hour(0).at(second(3599)), Next::Renew);
+        assert_eq!(hour(0).at(second(3600)), Next::Over);
     }
 
     #[test]
     fn a_lifetime_that_ends_before_it_begins_is_over() {
-        let plan = Plan::of(UNIX_EPOCH + Duration::from_secs(9), UNIX_EPOCH, Draw(7));
-        assert_eq!(plan.at(UNIX_EPOCH + Duration::from_secs(9)), Next::Over);
+        let plan = Plan::of(second(9), UNIX_EPOCH, Draw(7));
+        assert_eq!(plan.at(second(9)), Next::Over);
     }
 
     proptest! {

@@ -6,11 +6,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use daemon::chain;
+use daemon::{Backoff, chain};
 use evidence::binding::{Binding, FeedItem, Handout};
 use identity::{private_key::PrivateKey, public_key::SpkiHash};
 use policy::reason::Reason;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -49,6 +52,9 @@ pub(super) struct Worker {
     bound: BTreeMap<SpkiHash, SystemTime>,
     holding: watch::Sender<Holding>,
     troubled: Option<String>,
+    backoff: Backoff,
+    /// No renewal is tried before this, while the SVID before still holds.
+    retry_at: Option<Instant>,
 }
 
 /// One SVID that is held.
@@ -80,6 +86,8 @@ impl Worker {
             bound: BTreeMap::new(),
             holding,
             troubled: None,
+            backoff: Backoff::new(RETRY, RETRY_CAP),
+            retry_at: None,
         }
     }
 
@@ -189,9 +197,16 @@ impl Worker {
 
     fn due(&self, grants: &[Arc<Grant>], round: Round) -> Vec<Arc<Grant>> {
         let now = self.parts.clock.now();
-        let due = |grant: &&Arc<Grant>| match self.kept.get(&grant.terms.name) {
-            None => true,
-            Some(kept) => round == Round::All || is_due(kept.plan.at(now)),
+        let waiting = self.retry_at.is_some_and(|retry| Instant::now() < retry);
+        let due = |grant: &&Arc<Grant>| match (self.kept.get(&grant.terms.name), round) {
+            (None | Some(_), Round::All) => true,
+            // Nothing is held at all: whoever asks now must not wait for the next try.
+            (None, Round::Due) => self.kept.is_empty() || !waiting,
+            (Some(kept), Round::Due) => match kept.plan.at(now) {
+                Next::Wait(_) => false,
+                Next::Renew => !waiting,
+                Next::Over => true,
+            },
         };
         grants.iter().filter(due).cloned().collect()
     }
@@ -243,10 +258,14 @@ impl Worker {
     }
 
     fn tell_trouble(&mut self, trouble: Option<String>) {
-        if let Some(error) = &trouble
-            && self.troubled.as_ref() != Some(error)
-        {
-            warn!(workload = %self.workload.id, %error, "no SVID could be made; keeping the last good one until its end");
+        if let Some(error) = &trouble {
+            if self.troubled.as_ref() != Some(error) {
+                warn!(workload = %self.workload.id, %error, "no SVID could be made; keeping the last good one until its end");
+            }
+            self.retry_at = Some(Instant::now() + self.backoff.next_delay());
+        } else {
+            self.backoff.reset();
+            self.retry_at = None;
         }
         self.troubled = trouble;
     }
@@ -291,21 +310,27 @@ impl Worker {
         for svid in made {
             let (leaf, name) = (svid.leaf(), Arc::clone(&svid.grant().terms.name));
             // The key of the SVID before stays bound: connections that began with it go on until its own end.
-            self.bound.insert(leaf.spki, leaf.not_after);
-            let plan = Plan::of(leaf.not_before, leaf.not_after, Draw::random());
+            let end = self.parts.feed.not_past_our_own(leaf.not_after);
+            self.bound.insert(leaf.spki, end);
+            let plan = Plan::of(leaf.not_before, end, Draw::random());
             self.kept.insert(name, Kept { svid, plan });
         }
     }
 
+    /// Hands on what is held, if that is news.
     fn show(&self, grants: &[Arc<Grant>]) {
         let svids: Arc<[Arc<Svid>]> = grants
             .iter()
             .filter_map(|grant| self.kept.get(&grant.terms.name))
             .map(|kept| Arc::clone(&kept.svid))
             .collect();
-        if !svids.is_empty() {
-            self.holding.send_replace(Holding::Svids(svids));
-        }
+        self.holding.send_if_modified(|holding| {
+            let differs = !svids.is_empty() && !holding.is(&svids);
+            if differs {
+                *holding = Holding::Svids(svids);
+            }
+            differs
+        });
     }
 
     fn something_held(&self) -> Result<(), Refused> {
@@ -321,8 +346,8 @@ impl Worker {
     }
 
     fn withdraw(&mut self, refused: &Refused) {
-        self.parts.refusals.keep(refused);
         self.drop_all();
+        self.parts.refusals.keep(refused);
         self.holding
             .send_replace(Holding::Withdrawn(refused.clone()));
     }
@@ -346,13 +371,6 @@ impl Worker {
     }
 }
 
-fn is_due(next: Next) -> bool {
-    match next {
-        Next::Wait(_) => false,
-        Next::Renew | Next::Over => true,
-    }
-}
-
 /// A grant whose identity, names or lifetime changed is another one: its SVID is made anew.
 fn same_identity(one: &Grant, other: &Grant) -> bool {
     let (one, other) = (&one.terms, &other.terms);
@@ -366,3 +384,7 @@ fn same_identity(one: &Grant, other: &Grant) -> bool {
 const LOOK: Duration = Duration::from_secs(2);
 /// An issuer that hangs is one that is down.
 const ISSUE_DEADLINE: Duration = Duration::from_secs(10);
+/// The first retry of a renewal that failed; doubled each time.
+const RETRY: Duration = Duration::from_secs(2);
+/// An issuer that comes back is asked within this time.
+const RETRY_CAP: Duration = Duration::from_mins(1);

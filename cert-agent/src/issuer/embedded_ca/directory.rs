@@ -183,7 +183,11 @@ impl Loaded {
     }
 
     /// This intermediate first, then those before it.
-    pub(super) fn authorities(&self, before: &[CertificateDer<'static>]) -> Authorities {
+    pub(super) fn authorities(
+        &self,
+        before: &[CertificateDer<'static>],
+        signing: &Self,
+    ) -> Authorities {
         let mut intermediates = vec![self.intermediate.clone()];
         intermediates.extend(
             before
@@ -194,6 +198,7 @@ impl Loaded {
         Authorities {
             bundle: self.bundle.clone(),
             intermediates,
+            signing: signing.intermediate.clone(),
         }
     }
 }

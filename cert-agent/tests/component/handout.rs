@@ -1,0 +1,5 @@
+//! The Workload API and SDS on a real socket, asked as their clients ask.
+
+mod sds;
+mod socket;
+mod workload_api;
