@@ -115,7 +115,7 @@ impl Stage {
 }
 
 /// The request that the frontend may make.
-pub(super) fn charge() -> Call {
+pub fn charge() -> Call {
     Call::new("POST", "payments.acme.test", "/v1/charges")
 }
 

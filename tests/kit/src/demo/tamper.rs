@@ -97,8 +97,12 @@ pub fn mutations() -> Vec<Mutation> {
         ),
         mutation(
             "certificates-demanded",
-            "Envoy: a caller without a certificate is refused in the handshake",
-            envoy(format!("{tls}/require_client_certificate"), json!(true)),
+            "Envoy: the listener that takes callers without a certificate demands one",
+            envoy(
+                "/static_resources/listeners/1/filter_chains/0/transport_socket/typed_config/require_client_certificate"
+                    .to_owned(),
+                json!(true),
+            ),
             &[5],
         ),
         mutation(

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, Uid};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
@@ -44,7 +46,7 @@ impl World {
     ///
     /// When we are not root, a program is not built, or a file cannot be written.
     pub fn prepare(base: &Path, tamper: Tamper) -> anyhow::Result<Self> {
-        let root = nix::unistd::Uid::effective().is_root();
+        let root = Uid::effective().is_root();
         ensure!(
             root,
             "the demo needs root: it runs each program under a uid and in a cgroup of its own"
@@ -213,13 +215,49 @@ impl World {
         let pids = pids_of(&path)?;
         ensure!(!pids.is_empty(), "no process runs {}", path.display());
         for pid in pids {
-            nix::sys::signal::kill(
-                nix::unistd::Pid::from_raw(pid),
-                nix::sys::signal::Signal::SIGKILL,
-            )?;
+            kill(Pid::from_raw(pid), Signal::SIGKILL)?;
         }
         let mut authz = self.authz.take().context("authz-service does not run")?;
         authz.ended(COMMAND).await.map(drop)
+    }
+
+    /// Hands over the running authz-service: `cert-agent exec`, which passes signals and the exit code on.
+    ///
+    /// # Errors
+    ///
+    /// When it does not run.
+    pub fn take_authz(&mut self) -> anyhow::Result<Running> {
+        self.authz.take().context("authz-service does not run")
+    }
+
+    /// `authz-service status`.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer.
+    pub async fn status(&self) -> anyhow::Result<Value> {
+        let status = Program::new(
+            "operator-status",
+            self.layout.bin("authz-service"),
+            &self.layout.logs(),
+        )
+        .args(["status", "--output", "json", "--admin"])
+        .arg(self.layout.authz_admin())
+        .finish(COMMAND)
+        .await?;
+        serde_json::from_str(&status.out).with_context(|| format!("no status: {}", status.err))
+    }
+
+    /// Halts the registry, which then answers nothing, or lets it go on.
+    ///
+    /// # Errors
+    ///
+    /// When it does not run.
+    pub fn signal_registry(&self, signal: Signal) -> anyhow::Result<()> {
+        self.registry
+            .as_ref()
+            .context("the registry does not run")?
+            .signal(signal)
     }
 
     async fn start_envoy(&mut self) -> anyhow::Result<()> {
@@ -248,17 +286,25 @@ impl World {
         .await
     }
 
-    /// A signed program that holds the grant's identity, with its certificate in files: the demo's own hole, so that
-    /// other programs can call as this actor.
     async fn hold(&mut self, grant: &str) -> anyhow::Result<()> {
-        let mut holder = self.exec_files(grant, grant, grant)?.arg("hold").start()?;
+        self.hold_another(grant, grant).await
+    }
+
+    /// Starts a signed program that holds the grant's identity, with its certificate in the files of the actor `name`: the
+    /// demo's own hole, so that other programs can call as this actor.
+    ///
+    /// # Errors
+    ///
+    /// When it gets no identity.
+    pub async fn hold_another(&mut self, grant: &str, name: &str) -> anyhow::Result<()> {
+        let holder = self.exec_files(name, grant, grant)?.arg("hold").start()?;
+        self.holders.push(holder);
+        let holder = self.holders.last_mut().context("just pushed")?;
         holder
             .wait_for("an identity", START, |holder| {
                 holder.out().contains("\"serial\"").then_some(())
             })
-            .await?;
-        self.holders.push(holder);
-        Ok(())
+            .await
     }
 
     async fn push_images(&self) -> anyhow::Result<()> {
