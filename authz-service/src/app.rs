@@ -78,21 +78,43 @@ impl App {
 /// # Errors
 /// Something could not be read or bound.
 pub async fn start(parts: Parts) -> Result<App, StartError> {
-    let Parts { config, clock, tracer, lifecycle } = parts;
+    let Parts {
+        config,
+        clock,
+        tracer,
+        lifecycle,
+    } = parts;
     let registry = Registry::new();
     let metrics = Metrics::new(&registry);
     let readiness = Readiness::new();
     setup::warn_of_dangers(&config, &metrics);
     setup::directories(&config)?;
-    let Deciding { commands, snapshots, roots } =
-        deciding(&config, &clock, &metrics, &readiness, &lifecycle).await?;
+    let Deciding {
+        commands,
+        snapshots,
+        roots,
+    } = deciding(&config, &clock, &metrics, &readiness, &lifecycle).await?;
 
-    let log = RecordLog::open(&config.records.file, config.records.max_bytes)
-        .map_err(|source| StartError::Records { file: config.records.file.clone(), source })?;
-    let recorder = Recorder::new(config.replica.clone(), Arc::clone(&clock), log, tracer, metrics.clone());
+    let log =
+        RecordLog::open(&config.records.file, config.records.max_bytes).map_err(|source| {
+            StartError::Records {
+                file: config.records.file.clone(),
+                source,
+            }
+        })?;
+    let recorder = Recorder::new(
+        config.replica.clone(),
+        Arc::clone(&clock),
+        log,
+        tracer,
+        metrics.clone(),
+    );
     let recorder = Arc::new(recorder);
     let closures = closures::open(&config.state);
-    lifecycle.spawn("closures", closures::keep(Arc::clone(&closures), lifecycle.token()));
+    lifecycle.spawn(
+        "closures",
+        closures::keep(Arc::clone(&closures), lifecycle.token()),
+    );
     let checker = Arc::new(Checker {
         clock: Arc::clone(&clock),
         snapshots: snapshots.clone(),
@@ -121,7 +143,14 @@ pub async fn start(parts: Parts) -> Result<App, StartError> {
         lane: lane.handle().clone(),
     };
     serving.serve(bound).await;
-    Ok(App { addresses, readiness, snapshots, recorder, closures, lane })
+    Ok(App {
+        addresses,
+        readiness,
+        snapshots,
+        recorder,
+        closures,
+        lane,
+    })
 }
 
 /// What decides, and how it is changed.
@@ -146,12 +175,21 @@ async fn deciding(
     no_policy.done();
     info!(policy = policy.hash(), "policy in force");
     let roots = bundles.subscribe();
-    let state = State::new(policy, roots.borrow().clone(), config.agents.keys().cloned());
-    let (writer, commands, snapshots) = Writer::new(state, Arc::clone(clock), metrics.clone(), readiness);
+    let state = State::new(
+        policy,
+        roots.borrow().clone(),
+        config.agents.keys().cloned(),
+    );
+    let (writer, commands, snapshots) =
+        Writer::new(state, Arc::clone(clock), metrics.clone(), readiness);
     lifecycle.spawn("snapshot", writer.run(lifecycle.token()));
     lifecycle.spawn("policy", directory.run(commands.clone(), lifecycle.token()));
     lifecycle.spawn("bundles", bundles.run(commands.clone(), lifecycle.token()));
-    Ok(Deciding { commands, snapshots, roots })
+    Ok(Deciding {
+        commands,
+        snapshots,
+        roots,
+    })
 }
 
 /// 4 096 certificates // those of one busy node's callers; each entry is some kilobytes.

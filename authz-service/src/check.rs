@@ -16,8 +16,8 @@ use crate::ext_authz::service::CallContext;
 use crate::pull::{Pulled, Puller};
 use crate::question::Question;
 use crate::record::{Conclusion, Draft, Recorder, unanswered};
-use crate::snapshot::{Snapshot, Synced};
 use crate::snapshot::writer::Snapshots;
+use crate::snapshot::{Snapshot, Synced};
 use crate::target::target;
 
 pub use answer::{Answer, ClientShape, Verdict};
@@ -41,29 +41,48 @@ impl Checker {
     /// Decides one request and records the decision, exactly once, just before it returns.
     ///
     /// Never waits past `call.deadline`. Whoever drops the future calls [`Checker::cancelled`].
-    pub async fn check(&self, asked: &Result<RawCheck, InvalidRequest>, call: &CallContext) -> Answer {
+    pub async fn check(
+        &self,
+        asked: &Result<RawCheck, InvalidRequest>,
+        call: &CallContext,
+    ) -> Answer {
         let first = self.ask(asked, None);
         let asking = match &first.judgement.decision {
             Decision::Permit(_) | Decision::Deny(_) => first,
-            Decision::Needs(needed) => self.ask_with_artifact(asked, needed, &first.snapshot, call).await,
+            Decision::Needs(needed) => {
+                self.ask_with_artifact(asked, needed, &first.snapshot, call)
+                    .await
+            }
         };
         self.answer(asked, asking, call)
     }
 
     /// Records and answers a denial of our own (`deadline`, `overloaded`, `internal`) for a Check that `check` did not finish.
-    pub fn denied(&self, reason: Reason, asked: &Result<RawCheck, InvalidRequest>, call: &CallContext) -> Answer {
+    pub fn denied(
+        &self,
+        reason: Reason,
+        asked: &Result<RawCheck, InvalidRequest>,
+        call: &CallContext,
+    ) -> Answer {
         let denial = Denial::new(reason, reason.meaning());
         let snapshot = self.snapshots.load();
         let draft = Draft::unjudged(Conclusion::Deny, denial.clone(), asked, &snapshot);
         let decision_id = self.recorder.record(draft, call);
-        Answer { decision_id, verdict: Verdict::Deny(denial), client: shape(asked) }
+        Answer {
+            decision_id,
+            verdict: Verdict::Deny(denial),
+            client: shape(asked),
+        }
     }
 
     /// Records a Check whose caller left before the answer.
     pub fn cancelled(&self, asked: &Result<RawCheck, InvalidRequest>, call: &CallContext) {
         let denial = Denial::new(Reason::Cancelled, "the proxy left before the answer");
         let snapshot = self.snapshots.load();
-        self.recorder.record(Draft::unjudged(Conclusion::Cancelled, denial, asked, &snapshot), call);
+        self.recorder.record(
+            Draft::unjudged(Conclusion::Cancelled, denial, asked, &snapshot),
+            call,
+        );
     }
 
     /// One asking of `decide`: a fresh clock, one snapshot, the whole question built anew.
@@ -75,14 +94,26 @@ impl Checker {
             question = question.with_artifact(pulled.artifact.clone());
         }
         let judgement = decide(&question, &snapshot, now);
-        Asking { question, snapshot, judgement }
+        Asking {
+            question,
+            snapshot,
+            judgement,
+        }
     }
 
-    fn question(&self, asked: &Result<RawCheck, InvalidRequest>, snapshot: &Snapshot, now: SystemTime) -> Question {
+    fn question(
+        &self,
+        asked: &Result<RawCheck, InvalidRequest>,
+        snapshot: &Snapshot,
+        now: SystemTime,
+    ) -> Question {
         match asked {
             Ok(raw) => {
                 let caller = self.peers.caller(raw, &snapshot.trust, now);
-                Question::new(caller.map_err(|denial| our_fault_until_synced(denial, snapshot)), target(raw))
+                Question::new(
+                    caller.map_err(|denial| our_fault_until_synced(denial, snapshot)),
+                    target(raw),
+                )
             }
             Err(invalid) => Question::new(Err(Denial::from(invalid)), Err(Denial::from(invalid))),
         }
@@ -96,7 +127,10 @@ impl Checker {
         snapshot: &Snapshot,
         call: &CallContext,
     ) -> Asking {
-        let pulled = self.puller.pull(needed, &snapshot.policy, call.deadline).await;
+        let pulled = self
+            .puller
+            .pull(needed, &snapshot.policy, call.deadline)
+            .await;
         let asking = self.ask(asked, Some(&pulled));
         if matches!(asking.judgement.decision, Decision::Permit(_)) {
             self.puller.permitted(pulled);
@@ -104,8 +138,17 @@ impl Checker {
         asking
     }
 
-    fn answer(&self, asked: &Result<RawCheck, InvalidRequest>, asking: Asking, call: &CallContext) -> Answer {
-        let Asking { question, snapshot, judgement } = asking;
+    fn answer(
+        &self,
+        asked: &Result<RawCheck, InvalidRequest>,
+        asking: Asking,
+        call: &CallContext,
+    ) -> Answer {
+        let Asking {
+            question,
+            snapshot,
+            judgement,
+        } = asking;
         let draft = Draft::judged(&judgement, question, &snapshot);
         let decision_id = self.recorder.record(draft, call);
         let verdict = match judgement.decision {
@@ -113,7 +156,11 @@ impl Checker {
             Decision::Deny(denial) => Verdict::Deny(denial),
             Decision::Needs(_) => Verdict::Deny(unanswered()),
         };
-        Answer { decision_id, verdict, client: shape(asked) }
+        Answer {
+            decision_id,
+            verdict,
+            client: shape(asked),
+        }
     }
 }
 

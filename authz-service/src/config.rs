@@ -101,8 +101,9 @@ impl Config {
     /// # Errors
     /// Everything wrong with it, with file, line and column.
     pub fn load(file: &Path) -> Result<Self, ConfigErrors> {
-        let text = std::fs::read_to_string(file)
-            .map_err(|error| Faults::new(file).only(None, format!("the file cannot be read: {error}")))?;
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            Faults::new(file).only(None, format!("the file cannot be read: {error}"))
+        })?;
         Self::parse(file, &text)
     }
 
@@ -111,10 +112,13 @@ impl Config {
     /// # Errors
     /// As for [`Config::load`].
     pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigErrors> {
-        let raw: RawConfig = serde_saphyr::from_str_with_options(text, options()).map_err(|error| {
-            let message = error.without_snippet().render_with_formatter(&UserMessageFormatter);
-            Faults::new(file).only(error.location(), without_position(&message))
-        })?;
+        let raw: RawConfig =
+            serde_saphyr::from_str_with_options(text, options()).map_err(|error| {
+                let message = error
+                    .without_snippet()
+                    .render_with_formatter(&UserMessageFormatter);
+                Faults::new(file).only(error.location(), without_position(&message))
+            })?;
         let mut faults = Faults::new(file);
         let config = checked::checked(raw, &mut faults);
         faults.none_or(config)
@@ -127,15 +131,30 @@ impl Config {
 
     /// Where spans go: the configuration's address, or the environment's `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub fn otlp_endpoint(&self) -> Option<String> {
-        #[expect(clippy::disallowed_methods, reason = "this is the file that reads the environment")]
-        let environment = || std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok().filter(|endpoint| !endpoint.is_empty());
-        self.otlp.as_ref().map(ToString::to_string).or_else(environment)
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the file that reads the environment"
+        )]
+        let environment = || {
+            std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT")
+                .ok()
+                .filter(|endpoint| !endpoint.is_empty())
+        };
+        self.otlp
+            .as_ref()
+            .map(ToString::to_string)
+            .or_else(environment)
     }
 
     /// Settings that weaken a check, for the warning at every start.
     pub fn dangers(&self) -> Vec<String> {
-        let plain = self.registries.iter().filter(|registry| registry.endpoint.scheme() == "http");
-        plain.map(|registry| format!("registries.dangerPlainHttp: {}", registry.host)).collect()
+        let plain = self
+            .registries
+            .iter()
+            .filter(|registry| registry.endpoint.scheme() == "http");
+        plain
+            .map(|registry| format!("registries.dangerPlainHttp: {}", registry.host))
+            .collect()
     }
 }
 
@@ -151,7 +170,10 @@ fn options() -> Options {
 
 /// The parser ends its messages with the position, which our own prefix already gives.
 fn without_position(message: &str) -> String {
-    message.split_once(" at line ").map_or(message, |(before, _)| before).to_owned()
+    message
+        .split_once(" at line ")
+        .map_or(message, |(before, _)| before)
+        .to_owned()
 }
 
 #[cfg(test)]

@@ -41,10 +41,19 @@ pub struct ReasonText {
 impl Explanation {
     /// Explains a record. `heard` are refusals of the caller's identity that agents sent since; none when read from a file alone.
     pub fn of(record: DecisionRecord, heard: &[Refusal]) -> Self {
-        let broken = record.steps.iter().find(|step| matches!(step.outcome, Outcome::Broke(_))).map(|step| step.link);
+        let broken = record
+            .steps
+            .iter()
+            .find(|step| matches!(step.outcome, Outcome::Broke(_)))
+            .map(|step| step.link);
         let mut refusals = record.refusals.clone();
         if bears_on_identity(record.reason) {
-            refusals.extend(heard.iter().filter(|refusal| !record.refusals.contains(refusal)).cloned());
+            refusals.extend(
+                heard
+                    .iter()
+                    .filter(|refusal| !record.refusals.contains(refusal))
+                    .cloned(),
+            );
         }
         refusals.sort_by_key(|refusal| std::cmp::Reverse(refusal.at));
         let next = next::steps(&record, &refusals);
@@ -71,7 +80,11 @@ pub fn line(record: &DecisionRecord) -> String {
 
 impl ReasonText {
     fn of(code: Reason) -> Self {
-        Self { code, meaning: code.meaning().to_owned(), fixed_by: code.fixed_by().to_string() }
+        Self {
+            code,
+            meaning: code.meaning().to_owned(),
+            fixed_by: code.fixed_by().to_string(),
+        }
     }
 }
 

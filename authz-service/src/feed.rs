@@ -64,8 +64,15 @@ pub struct Shared {
 impl FeedService {
     /// A service for the agents of this roster.
     pub fn new(roster: impl IntoIterator<Item = Agent>, shared: Shared) -> Self {
-        let roster = roster.into_iter().map(|agent| (agent.identity.clone(), agent)).collect();
-        Self { roster, shared: Arc::new(shared), sessions: AtomicU64::new(1) }
+        let roster = roster
+            .into_iter()
+            .map(|agent| (agent.identity.clone(), agent))
+            .collect();
+        Self {
+            roster,
+            shared: Arc::new(shared),
+            sessions: AtomicU64::new(1),
+        }
     }
 
     fn agent(&self, peer: Option<&SpiffeId>) -> Result<Agent, Status> {
@@ -83,10 +90,18 @@ impl FeedService {
 impl Feed for FeedService {
     type PushStream = Pin<Box<dyn Stream<Item = Result<PushResponse, Status>> + Send>>;
 
-    async fn push(&self, request: Request<Streaming<PushRequest>>) -> Result<Response<Self::PushStream>, Status> {
+    async fn push(
+        &self,
+        request: Request<Streaming<PushRequest>>,
+    ) -> Result<Response<Self::PushStream>, Status> {
         let agent = self.agent(peer(&request))?;
         let number = Session(self.sessions.fetch_add(1, Ordering::Relaxed));
-        let pushing = Pushing::new(request.into_inner(), agent, number, Arc::clone(&self.shared));
+        let pushing = Pushing::new(
+            request.into_inner(),
+            agent,
+            number,
+            Arc::clone(&self.shared),
+        );
         let answers = streams::unfold(Some(pushing), |pushing| async {
             let mut pushing = pushing?;
             let answer = pushing.next().await?;

@@ -37,29 +37,50 @@ pub struct Pulled {
 
 impl Puller {
     /// A puller, and the task that does its work.
-    pub fn new(registries: Registries, voucher: Voucher, closures: Arc<Closures>) -> (Self, PullTask) {
+    pub fn new(
+        registries: Registries,
+        voucher: Voucher,
+        closures: Arc<Closures>,
+    ) -> (Self, PullTask) {
         let (jobs, queue) = mpsc::channel(QUEUE_JOBS);
         let work = Arc::new(Work::new(registries, voucher, Arc::clone(&closures)));
         (Self { jobs, closures }, PullTask { queue, work })
     }
 
     /// Finds the artifact that a decision needs, and waits for it until `deadline` at most.
-    pub async fn pull(&self, needed: &NeededArtifact, policy: &Policy, deadline: Instant) -> Pulled {
+    pub async fn pull(
+        &self,
+        needed: &NeededArtifact,
+        policy: &Policy,
+        deadline: Instant,
+    ) -> Pulled {
         let (reply, answer) = oneshot::channel();
-        let job = Job { pull: Pull::new(needed, policy, deadline), reply };
+        let job = Job {
+            pull: Pull::new(needed, policy, deadline),
+            reply,
+        };
         if self.jobs.try_send(job).is_err() {
             return Pulled::refused(Reason::Overloaded, "too many artifacts are being verified");
         }
         match timeout_at(deadline, answer).await {
             Ok(Ok(pulled)) => pulled,
-            Ok(Err(_task_ended)) => Pulled::refused(Reason::Internal, "the verification was interrupted"),
-            Err(_elapsed) => Pulled::refused(Reason::Deadline, "the artifact was not verified in time"),
+            Ok(Err(_task_ended)) => {
+                Pulled::refused(Reason::Internal, "the verification was interrupted")
+            }
+            Err(_elapsed) => {
+                Pulled::refused(Reason::Deadline, "the artifact was not verified in time")
+            }
         }
     }
 
     /// Remembers what belongs to an artifact that was permitted: its blobs and children may be asked for next.
     pub fn permitted(&self, pulled: Pulled) {
-        if let Some(Learnt { key, manifest, members }) = pulled.learnt {
+        if let Some(Learnt {
+            key,
+            manifest,
+            members,
+        }) = pulled.learnt
+        {
             self.closures.remember(&key, &manifest, members);
         }
     }
@@ -73,7 +94,10 @@ impl Pulled {
 
 impl From<Denial> for Pulled {
     fn from(denial: Denial) -> Self {
-        Self { artifact: Fact::Refused(denial), learnt: None }
+        Self {
+            artifact: Fact::Refused(denial),
+            learnt: None,
+        }
     }
 }
 

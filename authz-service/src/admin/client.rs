@@ -85,12 +85,19 @@ impl AdminClient {
             async move { UnixStream::connect(path).await.map(TokioIo::new) }
         });
         // The name is not looked up: the connector knows where to go.
-        let endpoint = Endpoint::from_static("http://admin.socket").timeout(PATIENCE).connect_timeout(PATIENCE);
+        let endpoint = Endpoint::from_static("http://admin.socket")
+            .timeout(PATIENCE)
+            .connect_timeout(PATIENCE);
         let channel = endpoint
             .connect_with_connector(connector)
             .await
-            .map_err(|source| AdminError::Unreachable { socket: socket.to_owned(), source })?;
-        Ok(Self(AuthzAdminClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES)))
+            .map_err(|source| AdminError::Unreachable {
+                socket: socket.to_owned(),
+                source,
+            })?;
+        Ok(Self(
+            AuthzAdminClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES),
+        ))
     }
 
     /// Why a decision was what it was.
@@ -98,8 +105,15 @@ impl AdminClient {
     /// # Errors
     /// No such record, or no answer.
     pub async fn explain(&mut self, id: &str) -> Result<Explanation, AdminError> {
-        let request = Request::new(ExplainRequest { decision_id: id.to_owned() });
-        let answer = self.0.explain(request).await.map_err(AdminError::from_status)?.into_inner();
+        let request = Request::new(ExplainRequest {
+            decision_id: id.to_owned(),
+        });
+        let answer = self
+            .0
+            .explain(request)
+            .await
+            .map_err(AdminError::from_status)?
+            .into_inner();
         serde_json::from_str(&answer.explanation_json).map_err(AdminError::Answer)
     }
 
@@ -108,8 +122,16 @@ impl AdminClient {
     /// # Errors
     /// No answer.
     pub async fn denials(&mut self, limit: u32) -> Result<Vec<DecisionRecord>, AdminError> {
-        let answer = self.0.denials(DenialsRequest { limit }).await.map_err(AdminError::from_status)?.into_inner();
-        let records = answer.record_json.iter().map(|json| serde_json::from_str(json).map_err(AdminError::Answer));
+        let answer = self
+            .0
+            .denials(DenialsRequest { limit })
+            .await
+            .map_err(AdminError::from_status)?
+            .into_inner();
+        let records = answer
+            .record_json
+            .iter()
+            .map(|json| serde_json::from_str(json).map_err(AdminError::Answer));
         records.collect()
     }
 
@@ -118,7 +140,12 @@ impl AdminClient {
     /// # Errors
     /// No answer.
     pub async fn status(&mut self) -> Result<ReplicaStatus, AdminError> {
-        let answer = self.0.status(StatusRequest {}).await.map_err(AdminError::from_status)?.into_inner();
+        let answer = self
+            .0
+            .status(StatusRequest {})
+            .await
+            .map_err(AdminError::from_status)?
+            .into_inner();
         let agents = answer.agents.into_iter().map(|agent| AgentLine {
             identity: agent.identity,
             synced: agent.synced,
@@ -138,7 +165,9 @@ impl AdminClient {
 impl AdminError {
     fn from_status(status: Status) -> Self {
         if status.code() == Code::NotFound {
-            Self::NotFound { message: status.message().to_owned() }
+            Self::NotFound {
+                message: status.message().to_owned(),
+            }
         } else {
             Self::Refused(Box::new(status))
         }

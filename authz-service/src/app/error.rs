@@ -76,7 +76,9 @@ impl StartError {
     /// Whether the operator's files are what is wrong, and not the machine.
     pub const fn is_bad_input(&self) -> bool {
         match self {
-            Self::Bundle(_) | Self::Policy(_) | Self::Registry(_) | Self::RegistryRoots { .. } => true,
+            Self::Bundle(_) | Self::Policy(_) | Self::Registry(_) | Self::RegistryRoots { .. } => {
+                true
+            }
             Self::Directory { .. }
             | Self::Records { .. }
             | Self::Health(_)

@@ -10,7 +10,8 @@ pub(super) async fn reporter(lifecycle: &Lifecycle, readiness: &Readiness) -> He
     set(&reporter, ServingStatus::NotServing).await;
     let (following, readiness, stop) = (reporter.clone(), readiness.clone(), lifecycle.token());
     lifecycle.spawn("grpc-health", async move {
-        stop.run_until_cancelled(follow(&following, &readiness)).await;
+        stop.run_until_cancelled(follow(&following, &readiness))
+            .await;
         set(&following, ServingStatus::NotServing).await;
     });
     reporter
@@ -19,7 +20,15 @@ pub(super) async fn reporter(lifecycle: &Lifecycle, readiness: &Readiness) -> He
 async fn follow(reporter: &HealthReporter, readiness: &Readiness) {
     let mut ready = readiness.is_ready();
     loop {
-        set(reporter, if ready { ServingStatus::Serving } else { ServingStatus::NotServing }).await;
+        set(
+            reporter,
+            if ready {
+                ServingStatus::Serving
+            } else {
+                ServingStatus::NotServing
+            },
+        )
+        .await;
         ready = readiness.changed_from(ready).await;
     }
 }

@@ -24,7 +24,11 @@ impl Lane {
         let thread = std::thread::Builder::new()
             .name("check-lane".to_owned())
             .spawn(move || runtime.block_on(until.cancelled()))?;
-        Ok(Self { handle, end, thread })
+        Ok(Self {
+            handle,
+            end,
+            thread,
+        })
     }
 
     /// What is spawned while the guard lives runs on the lane.
@@ -34,9 +38,15 @@ impl Lane {
 
     /// Ends the thread. What still runs on it is dropped, and recorded as cancelled.
     pub(super) async fn end(self) {
-        let Self { handle: _, end, thread } = self;
+        let Self {
+            handle: _,
+            end,
+            thread,
+        } = self;
         end.cancel();
         // A lane that panicked has ended too.
-        tokio::task::spawn_blocking(move || thread.join().is_ok()).await.unwrap_or_default();
+        tokio::task::spawn_blocking(move || thread.join().is_ok())
+            .await
+            .unwrap_or_default();
     }
 }

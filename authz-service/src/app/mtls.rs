@@ -6,7 +6,8 @@ use std::sync::Arc;
 use daemon::Lifecycle;
 use daemon::clock::Clock;
 use daemon::tls::{
-    AllowedPeers, BoundTls, HotServerConfig, Incoming, ServerIdentity, SvidMaterial, TlsError, TlsLimits, TlsMetrics,
+    AllowedPeers, BoundTls, HotServerConfig, Incoming, ServerIdentity, SvidMaterial, TlsError,
+    TlsLimits, TlsMetrics,
 };
 use identity::spiffe_id::SpiffeId;
 use identity::trust_bundle::TrustBundles;
@@ -46,13 +47,17 @@ impl Mtls {
     }
 
     async fn keep(&mut self, waiting: Vec<Waiting>) {
-        let Some(material) = self.first().await else { return std::future::pending().await };
+        let Some(material) = self.first().await else {
+            return std::future::pending().await;
+        };
         let mut served = Vec::new();
         for listener in waiting {
             match self.serve(listener, &material) {
                 Ok(listener) => served.push(listener),
                 // The part ends, and the program with it: a listener without TLS is none.
-                Err(failed) => return error!(error = %daemon::chain(&failed), "mTLS cannot be configured"),
+                Err(failed) => {
+                    return error!(error = %daemon::chain(&failed), "mTLS cannot be configured");
+                }
             }
         }
         while self.changed().await {
@@ -61,7 +66,11 @@ impl Mtls {
     }
 
     async fn first(&mut self) -> Option<SvidMaterial> {
-        self.svid.wait_for(Option::is_some).await.ok().and_then(|material| material.clone())
+        self.svid
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|material| material.clone())
     }
 
     /// A new certificate, or new roots. `false` when both are gone, which is the end of the program.
@@ -73,16 +82,38 @@ impl Mtls {
     }
 
     fn serve(&self, waiting: Waiting, material: &SvidMaterial) -> Result<Served, TlsError> {
-        let Waiting { name, bound, allowed, serve } = waiting;
+        let Waiting {
+            name,
+            bound,
+            allowed,
+            serve,
+        } = waiting;
         let identity = self.identity(material, &allowed);
         let config = Arc::new(HotServerConfig::new(identity, Arc::clone(&self.clock))?);
-        serve(bound.serve(name, &self.lifecycle, Arc::clone(&config), TlsLimits::default(), &self.metrics));
-        Ok(Served { name, config, allowed })
+        serve(bound.serve(
+            name,
+            &self.lifecycle,
+            Arc::clone(&config),
+            TlsLimits::default(),
+            &self.metrics,
+        ));
+        Ok(Served {
+            name,
+            config,
+            allowed,
+        })
     }
 
     fn replace(&mut self, served: &[Served]) {
-        let Some(material) = self.svid.borrow_and_update().clone() else { return };
-        for Served { name, config, allowed } in served {
+        let Some(material) = self.svid.borrow_and_update().clone() else {
+            return;
+        };
+        for Served {
+            name,
+            config,
+            allowed,
+        } in served
+        {
             if let Err(failed) = config.replace(self.identity(&material, allowed)) {
                 warn!(listener = name, error = %daemon::chain(&failed), "new certificate cannot be used; the last good one stays");
             }

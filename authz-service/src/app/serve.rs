@@ -66,11 +66,14 @@ impl Bound {
             .transpose()
             .map_err(StartError::Socket)?;
         Ok(Self {
-            health: BoundHealth::bind(config.health).await.map_err(StartError::Health)?,
+            health: BoundHealth::bind(config.health)
+                .await
+                .map_err(StartError::Health)?,
             feed: BoundTls::bind(config.feed).await.map_err(StartError::Tls)?,
             check_tcp,
             check_unix,
-            admin: unix_socket::bind(&config.admin_socket(), ADMIN_SOCKET_MODE, None).map_err(StartError::Socket)?,
+            admin: unix_socket::bind(&config.admin_socket(), ADMIN_SOCKET_MODE, None)
+                .map_err(StartError::Socket)?,
         })
     }
 
@@ -88,7 +91,13 @@ impl Bound {
 impl Serving {
     /// Serves what was bound: local sockets at once, mTLS with the first certificate.
     pub(super) async fn serve(self, bound: Bound) {
-        let Bound { health, feed, check_tcp, check_unix, admin } = bound;
+        let Bound {
+            health,
+            feed,
+            check_tcp,
+            check_unix,
+            admin,
+        } = bound;
         let listeners = self.listeners().await;
         if let (Some(listener), Some(_)) = (check_unix, &self.config.check_unix) {
             let _on_the_lane = self.lane.enter();
@@ -97,7 +106,11 @@ impl Serving {
         self.admin().serve(admin, &self.lifecycle);
 
         let missing = self.readiness.wait_for("own certificate");
-        let own = OwnSvid::new(self.config.workload_api.clone(), self.config.trust_domain.clone(), missing);
+        let own = OwnSvid::new(
+            self.config.workload_api.clone(),
+            self.config.trust_domain.clone(),
+            missing,
+        );
         let mtls = Mtls {
             svid: own.subscribe(),
             roots: self.roots.clone(),
@@ -105,9 +118,12 @@ impl Serving {
             metrics: TlsMetrics::new(&self.registry),
             lifecycle: self.lifecycle.clone(),
         };
-        let waiting = std::iter::once(self.feed(feed)).chain(check_tcp.map(|bound| self.check_tcp(bound, listeners)));
-        self.lifecycle.spawn("mtls", mtls.run(waiting.collect(), self.lifecycle.token()));
-        self.lifecycle.spawn("own-svid", own.run(self.lifecycle.token()));
+        let waiting = std::iter::once(self.feed(feed))
+            .chain(check_tcp.map(|bound| self.check_tcp(bound, listeners)));
+        self.lifecycle
+            .spawn("mtls", mtls.run(waiting.collect(), self.lifecycle.token()));
+        self.lifecycle
+            .spawn("own-svid", own.run(self.lifecycle.token()));
         health.serve(&self.lifecycle, self.readiness, self.registry);
     }
 
@@ -133,7 +149,12 @@ impl Serving {
             let _on_the_lane = lane.enter();
             listeners.serve_tls(incoming, trusted);
         };
-        Waiting { name: "check", bound, allowed: mtls::everybody(), serve: Box::new(serve) }
+        Waiting {
+            name: "check",
+            bound,
+            allowed: mtls::everybody(),
+            serve: Box::new(serve),
+        }
     }
 
     fn feed(&self, bound: BoundTls) -> Waiting {
@@ -149,19 +170,28 @@ impl Serving {
             identity: identity.clone(),
             may_vouch_for: may_vouch_for.clone(),
         });
-        let service = FeedServer::new(FeedService::new(roster, shared)).max_decoding_message_size(MAX_FEED_MESSAGE);
+        let service = FeedServer::new(FeedService::new(roster, shared))
+            .max_decoding_message_size(MAX_FEED_MESSAGE);
         let lifecycle = self.lifecycle.clone();
         let serve = move |incoming: Incoming| {
             let stop = lifecycle.token();
             let server = Server::builder().add_service(service);
             lifecycle.spawn("feed", async move {
-                if let Err(failed) = server.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await {
+                if let Err(failed) = server
+                    .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
+                    .await
+                {
                     error!(error = %daemon::chain(&failed), "feed ended");
                 }
             });
         };
         let agents = agents.keys().cloned().collect();
-        Waiting { name: "feed", bound, allowed: mtls::only(agents), serve: Box::new(serve) }
+        Waiting {
+            name: "feed",
+            bound,
+            allowed: mtls::only(agents),
+            serve: Box::new(serve),
+        }
     }
 }
 

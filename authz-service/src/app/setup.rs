@@ -33,7 +33,10 @@ fn directory(path: &Path, mode: u32) -> Result<(), StartError> {
         .recursive(true)
         .mode(mode)
         .create(path)
-        .map_err(|source| StartError::Directory { directory: path.to_owned(), source })
+        .map_err(|source| StartError::Directory {
+            directory: path.to_owned(),
+            source,
+        })
 }
 
 /// The puller, with its tasks running to the very end: Checks in flight need them while the program drains.
@@ -42,7 +45,11 @@ pub(super) fn puller(
     closures: &Arc<Closures>,
     lifecycle: &Lifecycle,
 ) -> Result<Puller, StartError> {
-    let configs = config.registries.iter().map(registry).collect::<Result<Vec<_>, _>>()?;
+    let configs = config
+        .registries
+        .iter()
+        .map(registry)
+        .collect::<Result<Vec<_>, _>>()?;
     let registries = Registries::new(configs).map_err(StartError::Registry)?;
     let (voucher, vouching) = Voucher::new(registries.clone(), kept_evidence(&config.state));
     lifecycle.spawn_to_the_end("vouch", vouching.run(std::future::pending()));
@@ -52,16 +59,27 @@ pub(super) fn puller(
 }
 
 fn registry(registry: &Registry) -> Result<RegistryConfig, StartError> {
-    let Registry { host, endpoint, ca_file } = registry;
+    let Registry {
+        host,
+        endpoint,
+        ca_file,
+    } = registry;
     let read = |file: &std::path::PathBuf| {
-        std::fs::read(file).map_err(|source| StartError::RegistryRoots { file: file.clone(), source })
+        std::fs::read(file).map_err(|source| StartError::RegistryRoots {
+            file: file.clone(),
+            source,
+        })
     };
     Ok(RegistryConfig {
         host: host.clone(),
         endpoint: endpoint.clone(),
         ca_pem: ca_file.as_ref().map(read).transpose()?,
         // The configuration refuses plain HTTP unless it says `dangerPlainHttp`.
-        plain_http: if endpoint.scheme() == "http" { PlainHttp::DangerAllow } else { PlainHttp::Refuse },
+        plain_http: if endpoint.scheme() == "http" {
+            PlainHttp::DangerAllow
+        } else {
+            PlainHttp::Refuse
+        },
     })
 }
 

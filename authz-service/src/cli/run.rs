@@ -19,7 +19,11 @@ pub(super) fn run(args: &ConfigArgs) -> ExitCode {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("background").build() {
+    match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("background")
+        .build()
+    {
         Ok(runtime) => runtime.block_on(serve(config)),
         Err(error) => {
             complain(&format!("no runtime: {error}"));
@@ -34,13 +38,21 @@ pub(super) fn check(args: &ConfigArgs) -> ExitCode {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    let contents = match daemon::watch_dir::read_directory(&config.policy, daemon::watch_dir::Limits::default()) {
+    let contents = match daemon::watch_dir::read_directory(
+        &config.policy,
+        daemon::watch_dir::Limits::default(),
+    ) {
         Ok(contents) => contents,
         Err(error) => return bad_input(&daemon::chain(&error)),
     };
-    match compile(&PolicySource { files: contents.into_files() }) {
+    match compile(&PolicySource {
+        files: contents.into_files(),
+    }) {
         Ok(policy) => {
-            complain(&format!("configuration and policy are good; policy {}", policy.hash()));
+            complain(&format!(
+                "configuration and policy are good; policy {}",
+                policy.hash()
+            ));
             ExitCode::SUCCESS
         }
         Err(errors) => bad_input(&errors.to_string()),
@@ -76,14 +88,23 @@ async fn lived(config: Config, tracer: opentelemetry_sdk::trace::SdkTracer) -> E
         return ExitCode::FAILURE;
     }
     info!(?config, "effective configuration");
-    let parts = Parts { config, clock: SystemClock::shared(), tracer, lifecycle: lifecycle.clone() };
+    let parts = Parts {
+        config,
+        clock: SystemClock::shared(),
+        tracer,
+        lifecycle: lifecycle.clone(),
+    };
     let app: App = match app::start(parts).await {
         Ok(app) => app,
         Err(error) => {
             error!(error = %daemon::chain(&error), "not started");
             lifecycle.stop();
             lifecycle.drain(DRAIN).await;
-            return if error.is_bad_input() { bad_input(&daemon::chain(&error)) } else { ExitCode::FAILURE };
+            return if error.is_bad_input() {
+                bad_input(&daemon::chain(&error))
+            } else {
+                ExitCode::FAILURE
+            };
         }
     };
     let outcome = lifecycle.drain(DRAIN).await;

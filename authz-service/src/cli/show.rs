@@ -28,10 +28,16 @@ pub(super) fn explain(args: &ExplainArgs) -> ExitCode {
 
 /// `authz-service denials`
 pub(super) fn denials(args: &DenialsArgs) -> ExitCode {
-    let denials = ask(&args.admin, async |mut client: AdminClient| client.denials(args.limit).await);
-    ended(denials.and_then(|denials| match args.admin.output {
-        Output::Text => denials.iter().try_for_each(|record| print(&denial_line(record))),
-        Output::Json => denials.iter().try_for_each(print_json),
+    let denials = ask(&args.admin, async |mut client: AdminClient| {
+        client.denials(args.limit).await
+    });
+    ended(denials.and_then(|denials| {
+        match args.admin.output {
+            Output::Text => denials
+                .iter()
+                .try_for_each(|record| print(&denial_line(record))),
+            Output::Json => denials.iter().try_for_each(print_json),
+        }
     }))
 }
 
@@ -46,7 +52,13 @@ pub(super) fn status(args: &AdminArgs) -> ExitCode {
 
 /// `authz-service reasons [CODE]`
 pub(super) fn reasons(code: Option<&str>) -> ExitCode {
-    let Some(code) = code else { return ended(Reason::ALL.iter().try_for_each(|reason| print(&reason_text(*reason)))) };
+    let Some(code) = code else {
+        return ended(
+            Reason::ALL
+                .iter()
+                .try_for_each(|reason| print(&reason_text(*reason))),
+        );
+    };
     match code.parse::<Reason>() {
         Ok(reason) => ended(print(&reason_text(reason))),
         Err(unknown) => {
@@ -59,16 +71,24 @@ pub(super) fn reasons(code: Option<&str>) -> ExitCode {
 /// A running service knows the most: what agents said since. Its record file outlives it.
 fn from_service_or_file(args: &ExplainArgs) -> anyhow::Result<Explanation> {
     let (socket, file) = places(&args.admin)?;
-    match asked(&socket, async |mut client: AdminClient| client.explain(&args.id).await)? {
+    match asked(&socket, async |mut client: AdminClient| {
+        client.explain(&args.id).await
+    })? {
         Ok(explanation) => Ok(explanation),
         Err(error @ AdminError::Unreachable { .. }) => match file {
             Some(file) => {
-                complain(&format!("{}; reading {}", daemon::chain(&error), file.display()));
+                complain(&format!(
+                    "{}; reading {}",
+                    daemon::chain(&error),
+                    file.display()
+                ));
                 from_file(&file, &args.id)
             }
             None => Err(error.into()),
         },
-        Err(error @ (AdminError::NotFound { .. } | AdminError::Refused(_) | AdminError::Answer(_))) => Err(error.into()),
+        Err(
+            error @ (AdminError::NotFound { .. } | AdminError::Refused(_) | AdminError::Answer(_)),
+        ) => Err(error.into()),
     }
 }
 
@@ -76,11 +96,15 @@ fn from_file(file: &Path, id: &str) -> anyhow::Result<Explanation> {
     let line = log::find(file, id)
         .with_context(|| format!("`{}` cannot be read", file.display()))?
         .ok_or_else(|| anyhow!("no record of decision `{id}` in `{}`", file.display()))?;
-    let record: DecisionRecord = serde_json::from_str(&line).context("the record cannot be read")?;
+    let record: DecisionRecord =
+        serde_json::from_str(&line).context("the record cannot be read")?;
     Ok(Explanation::of(record, &[]))
 }
 
-fn ask<T>(args: &AdminArgs, question: impl AsyncFnOnce(AdminClient) -> Result<T, AdminError>) -> anyhow::Result<T> {
+fn ask<T>(
+    args: &AdminArgs,
+    question: impl AsyncFnOnce(AdminClient) -> Result<T, AdminError>,
+) -> anyhow::Result<T> {
     let (socket, _file) = places(args)?;
     Ok(asked(&socket, question)??)
 }
@@ -89,7 +113,10 @@ fn asked<T>(
     socket: &Path,
     question: impl AsyncFnOnce(AdminClient) -> Result<T, AdminError>,
 ) -> anyhow::Result<Result<T, AdminError>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("no runtime")?;
     Ok(runtime.block_on(async { question(AdminClient::connect(socket).await?).await }))
 }
 
@@ -107,9 +134,22 @@ fn denial_line(record: &DecisionRecord) -> String {
 }
 
 fn status_text(status: &ReplicaStatus) -> String {
-    let ReplicaStatus { generation, policy_hash, bindings, ready, missing, agents } = status;
-    let state = if *ready { "ready".to_owned() } else { format!("not ready, missing: {}", missing.join(", ")) };
-    let mut text = format!("state       {state}\ngeneration  {generation}\npolicy      {policy_hash}\nbindings    {bindings}\n");
+    let ReplicaStatus {
+        generation,
+        policy_hash,
+        bindings,
+        ready,
+        missing,
+        agents,
+    } = status;
+    let state = if *ready {
+        "ready".to_owned()
+    } else {
+        format!("not ready, missing: {}", missing.join(", "))
+    };
+    let mut text = format!(
+        "state       {state}\ngeneration  {generation}\npolicy      {policy_hash}\nbindings    {bindings}\n"
+    );
     for agent in agents {
         let synced = if agent.synced { "synced" } else { "not synced" };
         let policy = match &agent.policy_hash {
@@ -131,7 +171,7 @@ fn ended(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&format!("{error:#}"));
+            complain(&daemon::chain(&*error));
             ExitCode::FAILURE
         }
     }

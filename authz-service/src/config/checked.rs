@@ -33,16 +33,25 @@ pub(super) fn checked(raw: RawConfig, faults: &mut Faults<'_>) -> Config {
     let agents = checked_agents(agents, &trust_bundles, faults);
     let raw::RawProxies { identities, uids } = proxies;
     let proxy_identities = not_empty("proxies.identities", identities, faults);
-    let proxy_uids: Vec<u32> = not_empty("proxies.uids", uids, faults);
+    let proxy_uids = not_empty("proxies.uids", uids, faults);
     let place = listeners.referenced;
     let raw::RawListeners { unix, tcp } = listeners.value;
     match (&unix, &tcp) {
-        (None, None) => faults.add(place, "no listener for Check: name `unix`, `tcp` or both".to_owned()),
+        (None, None) => faults.add(
+            place,
+            "no listener for Check: name `unix`, `tcp` or both".to_owned(),
+        ),
         (Some(_), _) if proxy_uids.is_empty() => {
-            faults.add(place, "`listeners.unix` needs `proxies.uids`: nobody could ask on the socket".to_owned());
+            faults.add(
+                place,
+                "`listeners.unix` needs `proxies.uids`: nobody could ask on the socket".to_owned(),
+            );
         }
         (_, Some(_)) if proxy_identities.is_empty() => {
-            faults.add(place, "`listeners.tcp` needs `proxies.identities`: nobody could ask over TCP".to_owned());
+            faults.add(
+                place,
+                "`listeners.tcp` needs `proxies.identities`: nobody could ask over TCP".to_owned(),
+            );
         }
         (Some(_) | None, Some(_) | None) => {}
     }
@@ -55,16 +64,28 @@ pub(super) fn checked(raw: RawConfig, faults: &mut Faults<'_>) -> Config {
         trust_bundles,
         workload_api: workload_api.0.0,
         agents,
-        proxy_identities: proxy_identities.into_iter().map(|Parsed(pattern)| pattern).collect(),
-        proxy_uids: proxy_uids.into_iter().collect(),
-        check_unix: unix.map(|raw::RawUnix { path, group }| CheckUnix { path: path.0.0, group }),
+        proxy_identities: proxy_identities
+            .into_iter()
+            .map(|Parsed(pattern)| pattern)
+            .collect(),
+        proxy_uids: proxy_uids.into_iter().map(|Parsed(uid)| uid).collect(),
+        check_unix: unix.map(|raw::RawUnix { path, group }| CheckUnix {
+            path: path.0.0,
+            group: group.map(|Parsed(group)| group),
+        }),
         check_tcp: tcp.map(|raw::RawListen { listen }| listen.0),
         feed: feed.listen.0,
         health: health.listen.0,
         registries: checked_registries(registries.unwrap_or_default(), faults),
         records: checked_records(records, faults),
-        otlp: telemetry.map(|raw::RawTelemetry { otlp: raw::RawOtlp { endpoint } }| endpoint.0),
-        log_format: logging.map(|raw::RawLogging { format }| format).unwrap_or_default(),
+        otlp: telemetry.map(
+            |raw::RawTelemetry {
+                 otlp: raw::RawOtlp { endpoint },
+             }| endpoint.0,
+        ),
+        log_format: logging
+            .map(|raw::RawLogging { format }| format)
+            .unwrap_or_default(),
     }
 }
 
@@ -74,7 +95,10 @@ fn checked_bundles(
 ) -> BTreeMap<TrustDomain, PathBuf> {
     let mut bundles = BTreeMap::new();
     if raw.value.is_empty() {
-        faults.add(raw.referenced, "`trustBundles` is empty: nobody's certificate could be checked".to_owned());
+        faults.add(
+            raw.referenced,
+            "`trustBundles` is empty: nobody's certificate could be checked".to_owned(),
+        );
     }
     for raw::RawTrustBundle { trust_domain, file } in raw.value {
         let place = trust_domain.referenced;
@@ -93,16 +117,29 @@ fn checked_agents(
 ) -> BTreeMap<SpiffeId, Vec<IdentityPattern>> {
     let mut agents = BTreeMap::new();
     if raw.value.is_empty() {
-        faults.add(raw.referenced, "`agents` is empty: no binding could ever arrive".to_owned());
+        faults.add(
+            raw.referenced,
+            "`agents` is empty: no binding could ever arrive".to_owned(),
+        );
     }
-    for raw::RawAgent { identity, may_vouch_for } in raw.value {
+    for raw::RawAgent {
+        identity,
+        may_vouch_for,
+    } in raw.value
+    {
         let place = identity.referenced;
         let Parsed(name) = identity.value;
         if !bundles.contains_key(name.trust_domain()) {
-            faults.add(place, format!("agent `{name}` is of a trust domain without a bundle"));
+            faults.add(
+                place,
+                format!("agent `{name}` is of a trust domain without a bundle"),
+            );
         }
         let patterns: Vec<_> = not_empty("mayVouchFor", Some(may_vouch_for), faults);
-        let patterns = patterns.into_iter().map(|Parsed(pattern)| pattern).collect();
+        let patterns = patterns
+            .into_iter()
+            .map(|Parsed(pattern)| pattern)
+            .collect();
         if agents.insert(name.clone(), patterns).is_some() {
             faults.add(place, format!("agent `{name}` is listed twice"));
         }
@@ -113,9 +150,18 @@ fn checked_agents(
 fn checked_registries(raw: Vec<RawRegistry>, faults: &mut Faults<'_>) -> Vec<Registry> {
     let mut seen = BTreeSet::new();
     let mut registries = Vec::new();
-    for RawRegistry { host, endpoint, ca_file, danger_plain_http } in raw {
+    for RawRegistry {
+        host,
+        endpoint,
+        ca_file,
+        danger_plain_http,
+    } in raw
+    {
         if !seen.insert(host.value.0.0.clone()) {
-            faults.add(host.referenced, format!("registry `{}` is listed twice", host.value.0.0));
+            faults.add(
+                host.referenced,
+                format!("registry `{}` is listed twice", host.value.0.0),
+            );
         }
         match (endpoint.value.0.scheme(), danger_plain_http.unwrap_or_default()) {
             ("https", false) | ("http", true) => {}
@@ -140,23 +186,34 @@ fn checked_registries(raw: Vec<RawRegistry>, faults: &mut Faults<'_>) -> Vec<Reg
 }
 
 fn checked_records(raw: raw::RawRecords, faults: &mut Faults<'_>) -> Records {
-    let raw::RawRecords { file, max_mebibytes } = raw;
+    let raw::RawRecords {
+        file,
+        max_mebibytes,
+    } = raw;
     let mebibytes = match max_mebibytes {
-        Some(size) if size.value == 0 => {
-            faults.add(size.referenced, "`maxMebibytes` is 0: no record could be kept".to_owned());
+        Some(size) if size.value.0 == 0 => {
+            faults.add(
+                size.referenced,
+                "`maxMebibytes` is 0: no record could be kept".to_owned(),
+            );
             DEFAULT_RECORD_MEBIBYTES
         }
-        Some(size) => size.value,
+        Some(size) => size.value.0,
         None => DEFAULT_RECORD_MEBIBYTES,
     };
-    Records { file: file.0.0, max_bytes: u64::from(mebibytes) << 20 }
+    Records {
+        file: file.0.0,
+        max_bytes: u64::from(mebibytes) << 20,
+    }
 }
 
 fn not_empty<T>(key: &str, list: Option<Spanned<Vec<T>>>, faults: &mut Faults<'_>) -> Vec<T> {
     let Some(list) = list else { return Vec::new() };
     if list.value.is_empty() {
-        faults.add(list.referenced, format!("`{key}` is an empty list; leave the key out or name at least one"));
+        faults.add(
+            list.referenced,
+            format!("`{key}` is an empty list; leave the key out or name at least one"),
+        );
     }
     list.value
 }
-

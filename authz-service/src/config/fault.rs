@@ -38,7 +38,12 @@ impl fmt::Display for ConfigErrors {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, line, column, message } = self;
+        let Self {
+            file,
+            line,
+            column,
+            message,
+        } = self;
         if *line == 0 {
             write!(f, "{}: {message}", file.display())
         } else {
@@ -55,7 +60,10 @@ pub(super) struct Faults<'a> {
 
 impl<'a> Faults<'a> {
     pub(super) fn new(file: &'a Path) -> Self {
-        Self { file, errors: Vec::new() }
+        Self {
+            file,
+            errors: Vec::new(),
+        }
     }
 
     pub(super) fn add(&mut self, place: Location, message: String) {
@@ -69,12 +77,20 @@ impl<'a> Faults<'a> {
 
     /// The value, if nothing was wrong.
     pub(super) fn none_or<T>(self, value: T) -> Result<T, ConfigErrors> {
-        if self.errors.is_empty() { Ok(value) } else { Err(ConfigErrors(self.errors)) }
+        if self.errors.is_empty() {
+            Ok(value)
+        } else {
+            Err(ConfigErrors(self.errors))
+        }
     }
 
     fn push(&mut self, place: Option<Location>, message: String) {
         let (line, column) = place.map_or((0, 0), |place| (place.line(), place.column()));
-        self.errors.push(ConfigError { file: self.file.to_owned(), line, column, message });
+        self.errors.push(ConfigError {
+            file: self.file.to_owned(),
+            line,
+            column,
+            message,
+        });
     }
 }
-

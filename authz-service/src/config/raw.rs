@@ -66,7 +66,7 @@ pub(super) struct RawProxies {
     #[serde(default, deserialize_with = "present")]
     pub(super) identities: Option<Spanned<Vec<Parsed<IdentityPattern>>>>,
     #[serde(default, deserialize_with = "present")]
-    pub(super) uids: Option<Spanned<Vec<u32>>>,
+    pub(super) uids: Option<Spanned<Vec<Parsed<u32>>>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -83,7 +83,7 @@ pub(super) struct RawListeners {
 pub(super) struct RawUnix {
     pub(super) path: Parsed<AbsolutePath>,
     #[serde(default, deserialize_with = "present")]
-    pub(super) group: Option<u32>,
+    pub(super) group: Option<Parsed<u32>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -108,7 +108,7 @@ pub(super) struct RawRegistry {
 pub(super) struct RawRecords {
     pub(super) file: Parsed<AbsolutePath>,
     #[serde(default, deserialize_with = "present")]
-    pub(super) max_mebibytes: Option<Spanned<u32>>,
+    pub(super) max_mebibytes: Option<Spanned<Parsed<u32>>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -148,13 +148,13 @@ pub(super) trait FromText: Sized {
 
 impl FromText for TrustDomain {
     fn from_text(text: &str) -> Result<Self, String> {
-        Self::parse(text).map_err(|error| error.to_string())
+        Self::parse(text).map_err(|error| format!("`{text}` is not a trust domain: {error}"))
     }
 }
 
 impl FromText for SpiffeId {
     fn from_text(text: &str) -> Result<Self, String> {
-        Self::parse(text).map_err(|error| error.to_string())
+        Self::parse(text).map_err(|error| format!("`{text}` is not a SPIFFE ID: {error}"))
     }
 }
 
@@ -170,9 +170,12 @@ pub(super) struct RegistryHost(pub(super) String);
 
 impl FromText for RegistryHost {
     fn from_text(text: &str) -> Result<Self, String> {
-        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+        let allowed =
+            |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
         if text.is_empty() || !text.chars().all(allowed) {
-            return Err(format!("`{text}` is not a registry host; expected a lower-case name without a port"));
+            return Err(format!(
+                "`{text}` is not a registry host; expected a lower-case name without a port"
+            ));
         }
         Ok(Self(text.to_owned()))
     }
@@ -180,7 +183,16 @@ impl FromText for RegistryHost {
 
 impl FromText for SocketAddr {
     fn from_text(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_unparsable| format!("`{text}` is not an address; expected IP:PORT, for example 127.0.0.1:9191"))
+        text.parse().map_err(|_unparsable| {
+            format!("`{text}` is not an address; expected IP:PORT, for example 127.0.0.1:9191")
+        })
+    }
+}
+
+impl FromText for u32 {
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse()
+            .map_err(|_unparsable| format!("`{text}` is not a number; expected 0 to {}", Self::MAX))
     }
 }
 
@@ -211,10 +223,15 @@ pub(super) struct WorkloadApi(pub(super) String);
 
 impl FromText for WorkloadApi {
     fn from_text(text: &str) -> Result<Self, String> {
-        if text.strip_prefix("unix://").is_some_and(|path| path.starts_with('/')) {
+        if text
+            .strip_prefix("unix://")
+            .is_some_and(|path| path.starts_with('/'))
+        {
             Ok(Self(text.to_owned()))
         } else {
-            Err(format!("`{text}` is not a Workload API address; expected unix:///PATH"))
+            Err(format!(
+                "`{text}` is not a Workload API address; expected unix:///PATH"
+            ))
         }
     }
 }
@@ -227,7 +244,9 @@ impl FromText for Replica {
     fn from_text(text: &str) -> Result<Self, String> {
         let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if text.is_empty() || text.len() > MAX_REPLICA_BYTES || !text.chars().all(allowed) {
-            return Err(format!("`{text}` is not a replica name; expected 1 to {MAX_REPLICA_BYTES} of a-z, 0-9 and `-`"));
+            return Err(format!(
+                "`{text}` is not a replica name; expected 1 to {MAX_REPLICA_BYTES} of a-z, 0-9 and `-`"
+            ));
         }
         Ok(Self(text.to_owned()))
     }
@@ -237,6 +256,8 @@ impl FromText for Replica {
 const MAX_REPLICA_BYTES: usize = 64;
 
 /// Refuses a key that is there but blank, which YAML would read as absent.
-fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }

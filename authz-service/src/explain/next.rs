@@ -8,7 +8,9 @@ use crate::record::DecisionRecord;
 
 /// The steps. Empty for a permit.
 pub(super) fn steps(record: &DecisionRecord, refusals: &[Refusal]) -> Vec<String> {
-    let Some(reason) = record.reason else { return Vec::new() };
+    let Some(reason) = record.reason else {
+        return Vec::new();
+    };
     let mut steps = Vec::new();
     steps.extend(refusals.first().map(of_refusal));
     let facts = Facts::of(record);
@@ -19,9 +21,15 @@ pub(super) fn steps(record: &DecisionRecord, refusals: &[Refusal]) -> Vec<String
 
 /// An agent refused the identity: that refusal is the cause to mend, and the agent knows most of it.
 fn of_refusal(refusal: &Refusal) -> String {
-    let subject = refusal.digests.first().map_or_else(|| refusal.workload.clone(), ToString::to_string);
+    let subject = refusal
+        .digests
+        .first()
+        .map_or_else(|| refusal.workload.clone(), ToString::to_string);
     let node = &refusal.node;
-    format!("an agent gave no identity for `{}`: on {node}, `cert-agent workload explain {subject}`", refusal.reason)
+    format!(
+        "mend what an agent refused the identity for, `{}`: on {node}, `cert-agent workload explain {subject}`",
+        refusal.reason
+    )
 }
 
 /// The names that a step speaks of.
@@ -37,17 +45,30 @@ impl Facts {
         let question = record.question.as_ref();
         let caller = question.and_then(|question| question.caller.known());
         let target = question.and_then(|question| question.target.known());
-        let artifact = question.and_then(|question| question.artifact.as_ref()).and_then(|artifact| artifact.known());
+        let artifact = question
+            .and_then(|question| question.artifact.as_ref())
+            .and_then(|artifact| artifact.known());
         Self {
-            caller: caller.map_or_else(|| "SPIFFE-ID".to_owned(), |caller| caller.spiffe_id.to_string()),
+            caller: caller.map_or_else(
+                || "SPIFFE-ID".to_owned(),
+                |caller| caller.spiffe_id.to_string(),
+            ),
             target: target.map_or_else(|| "the target".to_owned(), text::target),
-            artifact: artifact.map_or_else(|| "the artifact".to_owned(), |artifact| artifact.digest.to_string()),
+            artifact: artifact.map_or_else(
+                || "the artifact".to_owned(),
+                |artifact| artifact.digest.to_string(),
+            ),
             rule: record.rule.clone().unwrap_or_else(|| "the rule".to_owned()),
         }
     }
 
     fn of_reason(&self, reason: Reason) -> Option<String> {
-        let Self { caller, target, artifact, rule } = self;
+        let Self {
+            caller,
+            target,
+            artifact,
+            rule,
+        } = self;
         let step = match reason {
             Reason::RequestMalformed => "compare the proxy's ext_authz filter with deploy/envoy/enforce".to_owned(),
             Reason::IdentityMissing => {

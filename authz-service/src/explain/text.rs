@@ -12,32 +12,74 @@ use crate::target::{Resource, ServiceCall, Target};
 
 /// The whole explanation.
 pub(super) fn text(explanation: &Explanation) -> String {
-    let Explanation { record, broken: _, reason, cause, refusals, next } = explanation;
+    let Explanation {
+        record,
+        broken: _,
+        reason,
+        cause,
+        refusals,
+        next,
+    } = explanation;
     let mut out = String::new();
     row(&mut out, "decision", &record.id);
     row(&mut out, "at", &time::text(record.at));
     row(&mut out, "verdict", &verdict(record));
     for (name, reason) in [("means", reason), ("beneath", cause)] {
-        if let Some(ReasonText { code, meaning, fixed_by }) = reason {
-            row(&mut out, name, &format!("{code}: {meaning} Fixed by: {fixed_by}."));
+        if let Some(ReasonText {
+            code,
+            meaning,
+            fixed_by,
+        }) = reason
+        {
+            row(
+                &mut out,
+                name,
+                &format!("{code}: {meaning} Fixed by: {fixed_by}."),
+            );
         }
     }
     if let Some(question) = &record.question {
         row(&mut out, "caller", &caller(question));
-        row(&mut out, "target", &question.target.known().map_or_else(|| "not known".to_owned(), target));
+        row(
+            &mut out,
+            "target",
+            &question
+                .target
+                .known()
+                .map_or_else(|| "not known".to_owned(), target),
+        );
         artifact(&mut out, question);
     }
     if let Some(request) = &record.request {
-        row(&mut out, "request", &format!("{} {}{}", request.method, request.host, request.path));
+        row(
+            &mut out,
+            "request",
+            &format!("{} {}{}", request.method, request.host, request.path),
+        );
     }
     if let Some(pinned) = &record.pinned {
         row(&mut out, "pinned", pinned);
     }
-    row(&mut out, "decided by", &format!("generation {}, policy {}, asked by {}", record.generation, record.policy, record.proxy));
+    row(
+        &mut out,
+        "decided by",
+        &format!(
+            "generation {}, policy {}, asked by {}",
+            record.generation, record.policy, record.proxy
+        ),
+    );
     links(&mut out, record);
     for refusal in refusals {
-        let wanted = refusal.wanted.as_ref().map_or("an identity", |wanted| wanted.as_str());
-        let digests = refusal.digests.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let wanted = refusal
+            .wanted
+            .as_ref()
+            .map_or("an identity", |wanted| wanted.as_str());
+        let digests = refusal
+            .digests
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ");
         let line = format!(
             "{} refused {wanted} to workload `{}` at {}: {}: {} [{digests}]",
             refusal.node,
@@ -59,12 +101,20 @@ pub(super) fn line(record: &DecisionRecord) -> String {
     let question = record.question.as_ref();
     let caller = question.and_then(|question| question.caller.known());
     let caller = caller.map_or_else(|| "-".to_owned(), |caller| caller.spiffe_id.to_string());
-    let target = match (question.and_then(|question| question.target.known()), &record.request) {
+    let target = match (
+        question.and_then(|question| question.target.known()),
+        &record.request,
+    ) {
         (Some(target), _) => self::target(target),
         (None, Some(request)) => format!("{} {}{}", request.method, request.host, request.path),
         (None, None) => "-".to_owned(),
     };
-    format!("{} {} {} {caller} {target}", time::text(record.at), record.id, verdict(record))
+    format!(
+        "{} {} {} {caller} {target}",
+        time::text(record.at),
+        record.id,
+        verdict(record)
+    )
 }
 
 fn verdict(record: &DecisionRecord) -> String {
@@ -83,7 +133,12 @@ fn verdict(record: &DecisionRecord) -> String {
 fn caller(question: &Question) -> String {
     question.caller.known().map_or_else(
         || "not known".to_owned(),
-        |caller| format!("{} with key {} (serial {})", caller.spiffe_id, caller.key, caller.serial),
+        |caller| {
+            format!(
+                "{} with key {} (serial {})",
+                caller.spiffe_id, caller.key, caller.serial
+            )
+        },
     )
 }
 
@@ -100,20 +155,49 @@ pub(super) fn target(target: &Target) -> String {
 fn resource(resource: &Resource) -> String {
     match resource {
         Resource::Base => String::new(),
-        Resource::Manifest { repository, reference } => format!("{repository} manifest {reference}"),
+        Resource::Manifest {
+            repository,
+            reference,
+        } => format!("{repository} manifest {reference}"),
         Resource::Blob { repository, digest } => format!("{repository} blob {digest}"),
         Resource::Tags { repository } => format!("{repository} tags"),
         Resource::Referrers { repository, digest } => format!("{repository} referrers of {digest}"),
         Resource::Upload { repository } => format!("{repository} upload"),
-        Resource::Mount { repository, from, digest } => format!("{repository} mount of {digest} from {from}"),
+        Resource::Mount {
+            repository,
+            from,
+            digest,
+        } => format!("{repository} mount of {digest} from {from}"),
     }
 }
 
 fn artifact(out: &mut String, question: &Question) {
-    let Some(artifact) = question.artifact.as_ref().and_then(|artifact| artifact.known()) else { return };
-    let signers: Vec<_> = artifact.vouched.signatures.iter().map(|found| found.signer.to_string()).collect();
-    let signed = if signers.is_empty() { "no valid signature".to_owned() } else { format!("signed by {}", signers.join(", ")) };
-    row(out, "artifact", &format!("{} vouched for as {}: {signed}", artifact.digest, artifact.vouched.subject));
+    let Some(artifact) = question
+        .artifact
+        .as_ref()
+        .and_then(|artifact| artifact.known())
+    else {
+        return;
+    };
+    let signers: Vec<_> = artifact
+        .vouched
+        .signatures
+        .iter()
+        .map(|found| found.signer.to_string())
+        .collect();
+    let signed = if signers.is_empty() {
+        "no valid signature".to_owned()
+    } else {
+        format!("signed by {}", signers.join(", "))
+    };
+    row(
+        out,
+        "artifact",
+        &format!(
+            "{} vouched for as {}: {signed}",
+            artifact.digest, artifact.vouched.subject
+        ),
+    );
 }
 
 fn links(out: &mut String, record: &DecisionRecord) {

@@ -31,13 +31,21 @@ enum NoSvid {
     #[error("the Workload API's certificate cannot be used")]
     Material(#[source] TlsError),
     #[error("the certificate is for trust domain `{got}`, the configuration says `{wanted}`")]
-    TrustDomain { got: TrustDomain, wanted: TrustDomain },
+    TrustDomain {
+        got: TrustDomain,
+        wanted: TrustDomain,
+    },
 }
 
 impl OwnSvid {
     /// Will follow `workload_api`. `missing` is done with the first certificate.
     pub fn new(workload_api: String, trust_domain: TrustDomain, missing: Missing) -> Self {
-        Self { workload_api, trust_domain, current: watch::Sender::new(None), missing: Some(missing) }
+        Self {
+            workload_api,
+            trust_domain,
+            current: watch::Sender::new(None),
+            missing: Some(missing),
+        }
     }
 
     /// The certificate now and later. `None` until the first.
@@ -67,7 +75,9 @@ impl OwnSvid {
     }
 
     async fn follow_stream(&mut self, backoff: &mut Backoff) -> Result<(), NoSvid> {
-        let client = WorkloadApiClient::connect_to(&self.workload_api).await.map_err(NoSvid::Source)?;
+        let client = WorkloadApiClient::connect_to(&self.workload_api)
+            .await
+            .map_err(NoSvid::Source)?;
         let mut svids = client.stream_x509_svids().await.map_err(NoSvid::Source)?;
         while let Some(svid) = svids.next().await {
             self.take(&svid.map_err(NoSvid::Source)?)?;
@@ -77,12 +87,18 @@ impl OwnSvid {
     }
 
     fn take(&mut self, svid: &X509Svid) -> Result<(), NoSvid> {
-        let chain = svid.cert_chain().iter().map(|certificate| CertificateDer::from(certificate.as_bytes().to_vec()));
-        let material =
-            SvidMaterial::new(chain.collect(), svid.private_key().as_bytes()).map_err(NoSvid::Material)?;
+        let chain = svid
+            .cert_chain()
+            .iter()
+            .map(|certificate| CertificateDer::from(certificate.as_bytes().to_vec()));
+        let material = SvidMaterial::new(chain.collect(), svid.private_key().as_bytes())
+            .map_err(NoSvid::Material)?;
         let identity = &material.leaf().spiffe_id;
         if *identity.trust_domain() != self.trust_domain {
-            return Err(NoSvid::TrustDomain { got: identity.trust_domain().clone(), wanted: self.trust_domain.clone() });
+            return Err(NoSvid::TrustDomain {
+                got: identity.trust_domain().clone(),
+                wanted: self.trust_domain.clone(),
+            });
         }
         info!(spiffe_id = %identity, serial = %material.leaf().serial, "own certificate in use");
         self.current.send_replace(Some(material));

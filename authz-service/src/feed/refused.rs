@@ -91,9 +91,11 @@ impl Refused {
     pub fn status(&self) -> Status {
         let code = match self {
             Self::UnknownAgent(_) | Self::NoBundle(_) => Code::PermissionDenied,
-            Self::ChainMissing | Self::Leaf(_) | Self::Chain(_) | Self::WrongSigner { .. } | Self::Batch(_) => {
-                Code::Unauthenticated
-            }
+            Self::ChainMissing
+            | Self::Leaf(_)
+            | Self::Chain(_)
+            | Self::WrongSigner { .. }
+            | Self::Batch(_) => Code::Unauthenticated,
             Self::HelloExpected
             | Self::OutOfPlace(_)
             | Self::Empty

@@ -26,9 +26,16 @@ pub(super) struct Session {
 #[derive(Debug)]
 pub(super) enum Event {
     /// The stream begins.
-    Hello { policy_hash: String, intermediates: Vec<Intermediate> },
+    Hello {
+        policy_hash: String,
+        intermediates: Vec<Intermediate>,
+    },
     /// Something was said.
-    Batch { sequence: u64, items: Vec<FeedItem>, intermediates: Vec<Intermediate> },
+    Batch {
+        sequence: u64,
+        items: Vec<FeedItem>,
+        intermediates: Vec<Intermediate>,
+    },
     /// All was said.
     EndOfState,
 }
@@ -42,7 +49,11 @@ enum Phase {
 
 impl Session {
     pub(super) fn new(agent: Agent) -> Self {
-        Self { agent, phase: Phase::Opened, due: FIRST }
+        Self {
+            agent,
+            phase: Phase::Opened,
+            due: FIRST,
+        }
     }
 
     /// Takes the next message at `now`.
@@ -55,8 +66,12 @@ impl Session {
         let PushRequest { message } = request;
         match (self.phase, message.ok_or(Refused::Empty)?) {
             (Phase::Opened, Message::Hello(hello)) => self.on_hello(hello, bundle, now),
-            (Phase::Opened, Message::Batch(_) | Message::EndOfState(_)) => Err(Refused::HelloExpected),
-            (Phase::State | Phase::Deltas, Message::Batch(signed)) => self.on_batch(signed, bundle, now),
+            (Phase::Opened, Message::Batch(_) | Message::EndOfState(_)) => {
+                Err(Refused::HelloExpected)
+            }
+            (Phase::State | Phase::Deltas, Message::Batch(signed)) => {
+                self.on_batch(signed, bundle, now)
+            }
             (Phase::State, Message::EndOfState(EndOfState {})) => {
                 self.phase = Phase::Deltas;
                 Ok(Event::EndOfState)
@@ -66,24 +81,57 @@ impl Session {
         }
     }
 
-    fn on_hello(&mut self, hello: Hello, bundle: &TrustBundle, now: SystemTime) -> Result<Event, Refused> {
-        let Hello { policy_hash, roster_epoch: _, intermediates } = hello;
-        let certificates = intermediates.into_iter().map(CertificateDer::from).collect();
+    fn on_hello(
+        &mut self,
+        hello: Hello,
+        bundle: &TrustBundle,
+        now: SystemTime,
+    ) -> Result<Event, Refused> {
+        let Hello {
+            policy_hash,
+            roster_epoch: _,
+            intermediates,
+        } = hello;
+        let certificates = intermediates
+            .into_iter()
+            .map(CertificateDer::from)
+            .collect();
         let intermediates = batch::authorities(certificates, bundle, now)?;
         self.phase = Phase::State;
         let policy_hash = policy_hash.chars().take(MAX_HASH_CHARS).collect();
-        Ok(Event::Hello { policy_hash, intermediates })
+        Ok(Event::Hello {
+            policy_hash,
+            intermediates,
+        })
     }
 
-    fn on_batch(&mut self, signed: SignedBatch, bundle: &TrustBundle, now: SystemTime) -> Result<Event, Refused> {
-        let Opened { batch, intermediates } = batch::open(signed, &self.agent.identity, bundle, now)?;
+    fn on_batch(
+        &mut self,
+        signed: SignedBatch,
+        bundle: &TrustBundle,
+        now: SystemTime,
+    ) -> Result<Event, Refused> {
+        let Opened {
+            batch,
+            intermediates,
+        } = batch::open(signed, &self.agent.identity, bundle, now)?;
         if batch.sequence != self.due {
-            return Err(Refused::SequenceGap { got: batch.sequence, wanted: self.due });
+            return Err(Refused::SequenceGap {
+                got: batch.sequence,
+                wanted: self.due,
+            });
         }
         self.due = self.due.wrapping_add(1);
-        let ends = intermediates.iter().map(|intermediate| intermediate.not_after).min();
+        let ends = intermediates
+            .iter()
+            .map(|intermediate| intermediate.not_after)
+            .min();
         let items = batch::admitted(batch.items, &self.agent, ends, now);
-        Ok(Event::Batch { sequence: batch.sequence, items, intermediates })
+        Ok(Event::Batch {
+            sequence: batch.sequence,
+            items,
+            intermediates,
+        })
     }
 }
 

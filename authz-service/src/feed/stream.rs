@@ -93,21 +93,43 @@ impl Pushing {
         let event = self.session.on_message(request, bundle, now)?;
         let (agent, session) = (self.agent.clone(), self.number);
         let command = match event {
-            Event::Hello { policy_hash, intermediates } => {
+            Event::Hello {
+                policy_hash,
+                intermediates,
+            } => {
                 self.compare(&policy_hash, snapshot.policy.hash());
-                Command::Hello { agent, session, policy_hash, intermediates }
+                Command::Hello {
+                    agent,
+                    session,
+                    policy_hash,
+                    intermediates,
+                }
             }
             Event::EndOfState => {
                 info!(agent = %self.agent, "agent has told its full state");
                 Command::EndOfState { agent, session }
             }
-            Event::Batch { sequence, items, intermediates } => {
+            Event::Batch {
+                sequence,
+                items,
+                intermediates,
+            } => {
                 let (swapped, wait) = oneshot::channel();
                 self.pending.push_back(answer(sequence, wait).boxed());
-                Command::Batch { agent, session, items, intermediates, swapped }
+                Command::Batch {
+                    agent,
+                    session,
+                    items,
+                    intermediates,
+                    swapped,
+                }
             }
         };
-        self.shared.commands.send(command).await.map_err(|_stopped| Refused::NotHeard)
+        self.shared
+            .commands
+            .send(command)
+            .await
+            .map_err(|_stopped| Refused::NotHeard)
     }
 
     fn compare(&self, theirs: &str, ours: &str) {
@@ -119,9 +141,19 @@ impl Pushing {
     }
 }
 
-async fn answer(sequence: u64, swapped: oneshot::Receiver<Swapped>) -> Result<PushResponse, Refused> {
-    let Swapped { generation, policy_hash } = swapped.await.map_err(|_dropped| Refused::NotHeard)?;
-    Ok(PushResponse { sequence, generation, policy_hash })
+async fn answer(
+    sequence: u64,
+    swapped: oneshot::Receiver<Swapped>,
+) -> Result<PushResponse, Refused> {
+    let Swapped {
+        generation,
+        policy_hash,
+    } = swapped.await.map_err(|_dropped| Refused::NotHeard)?;
+    Ok(PushResponse {
+        sequence,
+        generation,
+        policy_hash,
+    })
 }
 
 /// 64 batches // an agent that is further ahead waits.

@@ -51,7 +51,9 @@ impl Work {
     }
 
     async fn derive_tag(&self, pull: &Pull, tag: Tag, ends: Instant) -> Result<(), ArtifactError> {
-        let Err(error) = self.signed(pull, tag, ends).await else { return Ok(()) };
+        let Err(error) = self.signed(pull, tag, ends).await else {
+            return Ok(());
+        };
         match error {
             // What is gone, or no manifest at all, holds nothing that was verified.
             ArtifactError::NotFound { .. }
@@ -69,9 +71,15 @@ impl Work {
     }
 
     async fn signed(&self, pull: &Pull, tag: Tag, ends: Instant) -> Result<(), ArtifactError> {
-        let ClosureKey { host, repository, .. } = &pull.key;
+        let ClosureKey {
+            host, repository, ..
+        } = &pull.key;
         let reference = Reference::Tag(tag);
-        let digest = self.registries.resolve(host, repository, &reference, &every_type()).await?.digest;
+        let digest = self
+            .registries
+            .resolve(host, repository, &reference, &every_type())
+            .await?
+            .digest;
         let vouched = self.vouch(pull, &digest, ends).await?;
         if !vouched.signatures.is_empty() {
             let members = self.members(pull, &digest).await?;
@@ -83,7 +91,9 @@ impl Work {
 
 /// Every kind of manifest that we read.
 fn every_type() -> Vec<String> {
-    let types = artifact::manifest::INDEX_TYPES.into_iter().chain(artifact::manifest::IMAGE_TYPES);
+    let types = artifact::manifest::INDEX_TYPES
+        .into_iter()
+        .chain(artifact::manifest::IMAGE_TYPES);
     types.map(str::to_owned).collect()
 }
 

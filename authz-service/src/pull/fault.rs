@@ -13,12 +13,12 @@ pub(super) fn denial(error: &ArtifactError) -> Denial {
 fn reason(error: &ArtifactError) -> Reason {
     match error {
         ArtifactError::NotFound { .. } => Reason::ArtifactNotFound,
-        ArtifactError::NotConfigured { .. } | ArtifactError::Unreachable { .. } | ArtifactError::Answered { .. } => {
-            Reason::RegistryUnreachable
-        }
-        ArtifactError::Malformed { .. } | ArtifactError::DigestMismatch { .. } | ArtifactError::TooLarge { .. } => {
-            Reason::ArtifactMalformed
-        }
+        ArtifactError::NotConfigured { .. }
+        | ArtifactError::Unreachable { .. }
+        | ArtifactError::Answered { .. } => Reason::RegistryUnreachable,
+        ArtifactError::Malformed { .. }
+        | ArtifactError::DigestMismatch { .. }
+        | ArtifactError::TooLarge { .. } => Reason::ArtifactMalformed,
         ArtifactError::Accept => Reason::RequestMalformed,
         ArtifactError::Deadline { .. } => Reason::Deadline,
         ArtifactError::Overloaded => Reason::Overloaded,

@@ -45,15 +45,35 @@ pub(super) struct Learnt {
 
 impl Pull {
     pub(super) fn new(needed: &NeededArtifact, policy: &Policy, deadline: Instant) -> Self {
-        let NeededArtifact { host, repository, wanted, accept } = needed.clone();
-        let key = ClosureKey { host: host.as_str().to_owned(), repository, policy_hash: policy.hash().to_owned() };
-        Self { key, wanted, accept, signers: Arc::new(policy.signers().clone()), deadline }
+        let NeededArtifact {
+            host,
+            repository,
+            wanted,
+            accept,
+        } = needed.clone();
+        let key = ClosureKey {
+            host: host.as_str().to_owned(),
+            repository,
+            policy_hash: policy.hash().to_owned(),
+        };
+        Self {
+            key,
+            wanted,
+            accept,
+            signers: Arc::new(policy.signers().clone()),
+            deadline,
+        }
     }
 }
 
 impl Work {
     pub(super) fn new(registries: Registries, voucher: Voucher, closures: Arc<Closures>) -> Self {
-        Self { registries, voucher, closures, deriving: Mutex::default() }
+        Self {
+            registries,
+            voucher,
+            closures,
+            deriving: Mutex::default(),
+        }
     }
 
     /// Finds what a decision needs.
@@ -66,11 +86,16 @@ impl Work {
     }
 
     async fn manifest(&self, pull: &Pull, reference: &Reference) -> Result<Pulled, Denial> {
-        let ClosureKey { host, repository, .. } = &pull.key;
+        let ClosureKey {
+            host, repository, ..
+        } = &pull.key;
         let digest = match reference {
             Reference::Digest(digest) => digest.clone(),
             Reference::Tag(_) => {
-                let resolved = self.registries.resolve(host, repository, reference, &pull.accept).await;
+                let resolved = self
+                    .registries
+                    .resolve(host, repository, reference, &pull.accept)
+                    .await;
                 resolved.map_err(|error| fault::denial(&error))?.digest
             }
         };
@@ -79,19 +104,37 @@ impl Work {
 
     /// A manifest is judged by its own signatures if it has any, and else by those of the index that holds it.
     async fn by_digest(&self, pull: &Pull, digest: Digest) -> Result<Pulled, Denial> {
-        let vouched = self.vouch(pull, &digest, pull.deadline).await.map_err(|error| fault::denial(&error))?;
+        let vouched = self
+            .vouch(pull, &digest, pull.deadline)
+            .await
+            .map_err(|error| fault::denial(&error))?;
         if vouched.signatures.is_empty() {
             return match self.holder(pull, &digest).await {
-                Ok(Closure::Inside(root)) if root != digest => self.within(pull, digest, &root).await,
+                Ok(Closure::Inside(root)) if root != digest => {
+                    self.within(pull, digest, &root).await
+                }
                 // Unsigned, and held by nothing that is signed as far as can be told: refused for what it is.
                 Ok(Closure::Inside(_) | Closure::Outside | Closure::Unknown) | Err(_) => {
-                    Ok(Pulled { artifact: Fact::Known(TargetArtifact { digest, vouched }), learnt: None })
+                    Ok(Pulled {
+                        artifact: Fact::Known(TargetArtifact { digest, vouched }),
+                        learnt: None,
+                    })
                 }
             };
         }
-        let members = self.members(pull, &digest).await.map_err(|error| fault::denial(&error))?;
-        let learnt = Some(Learnt { key: pull.key.clone(), manifest: digest.clone(), members });
-        Ok(Pulled { artifact: Fact::Known(TargetArtifact { digest, vouched }), learnt })
+        let members = self
+            .members(pull, &digest)
+            .await
+            .map_err(|error| fault::denial(&error))?;
+        let learnt = Some(Learnt {
+            key: pull.key.clone(),
+            manifest: digest.clone(),
+            members,
+        });
+        Ok(Pulled {
+            artifact: Fact::Known(TargetArtifact { digest, vouched }),
+            learnt,
+        })
     }
 
     async fn blob(&self, pull: &Pull, digest: &Digest) -> Result<Pulled, Denial> {
@@ -99,19 +142,28 @@ impl Work {
             Ok(Closure::Inside(root)) => self.within(pull, digest.clone(), &root).await,
             Ok(Closure::Outside) => Err(Denial::new(
                 Reason::BlobOutsideClosure,
-                format!("`{digest}` belongs to no signed manifest of `{}`", pull.key.repository),
+                format!(
+                    "`{digest}` belongs to no signed manifest of `{}`",
+                    pull.key.repository
+                ),
             )),
-            Ok(Closure::Unknown) => {
-                Err(pending(format!("what `{digest}` belongs to is not known here yet")))
-            }
+            Ok(Closure::Unknown) => Err(pending(format!(
+                "what `{digest}` belongs to is not known here yet"
+            ))),
             Err(error) => Err(pending(daemon::chain(&error))),
         }
     }
 
     /// The digest, judged by what is vouched for the root that holds it.
     async fn within(&self, pull: &Pull, digest: Digest, root: &Digest) -> Result<Pulled, Denial> {
-        let vouched = self.vouch(pull, root, pull.deadline).await.map_err(|error| fault::denial(&error))?;
-        Ok(Pulled { artifact: Fact::Known(TargetArtifact { digest, vouched }), learnt: None })
+        let vouched = self
+            .vouch(pull, root, pull.deadline)
+            .await
+            .map_err(|error| fault::denial(&error))?;
+        Ok(Pulled {
+            artifact: Fact::Known(TargetArtifact { digest, vouched }),
+            learnt: None,
+        })
     }
 
     /// Where the digest belongs; derived from the repository's tags if nothing is known.
@@ -131,13 +183,23 @@ impl Work {
         digest: &Digest,
         deadline: Instant,
     ) -> Result<Arc<Vouched>, ArtifactError> {
-        let ClosureKey { host, repository, .. } = &pull.key;
-        self.voucher.vouch(host, repository, digest, &pull.signers, deadline).await
+        let ClosureKey {
+            host, repository, ..
+        } = &pull.key;
+        self.voucher
+            .vouch(host, repository, digest, &pull.signers, deadline)
+            .await
     }
 
     /// Everything that belongs to the manifest, itself included.
-    pub(super) async fn members(&self, pull: &Pull, digest: &Digest) -> Result<BTreeSet<Digest>, ArtifactError> {
-        let ClosureKey { host, repository, .. } = &pull.key;
+    pub(super) async fn members(
+        &self,
+        pull: &Pull,
+        digest: &Digest,
+    ) -> Result<BTreeSet<Digest>, ArtifactError> {
+        let ClosureKey {
+            host, repository, ..
+        } = &pull.key;
         let members = self.registries.members(host, repository, digest).await?;
         Ok(members.all().cloned().collect())
     }

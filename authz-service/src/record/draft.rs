@@ -30,9 +30,19 @@ impl Draft {
         let (conclusion, denial, rule, pinned) = match &judgement.decision {
             Decision::Permit(permit) => {
                 let pinned = permit.pinned_path().map(str::to_owned);
-                (Conclusion::Permit, None, Some(permit.rule().to_owned()), pinned)
+                (
+                    Conclusion::Permit,
+                    None,
+                    Some(permit.rule().to_owned()),
+                    pinned,
+                )
             }
-            Decision::Deny(denial) => (Conclusion::Deny, Some(denial.clone()), denial.rule.clone(), None),
+            Decision::Deny(denial) => (
+                Conclusion::Deny,
+                Some(denial.clone()),
+                denial.rule.clone(),
+                None,
+            ),
             // `check` answers a question that is still open with a denial of its own.
             Decision::Needs(_) => (Conclusion::Deny, Some(unanswered()), None, None),
         };
@@ -75,13 +85,25 @@ impl Draft {
 
 /// The denial of a question that two askings left open.
 pub(crate) fn unanswered() -> Denial {
-    Denial::new(Reason::VerificationPending, "the artifact changed while it was verified")
+    Denial::new(
+        Reason::VerificationPending,
+        "the artifact changed while it was verified",
+    )
 }
 
 /// What agents said about the caller's identity, if its binding is what broke.
-fn refusals(denial: Option<&Denial>, question: &Question, snapshot: &Snapshot) -> Vec<evidence::binding::Refusal> {
+fn refusals(
+    denial: Option<&Denial>,
+    question: &Question,
+    snapshot: &Snapshot,
+) -> Vec<evidence::binding::Refusal> {
     let about_binding = denial.is_some_and(|denial| {
-        [Reason::BindingMissing, Reason::BindingExpired, Reason::BindingIdentityMismatch].contains(&denial.reason)
+        [
+            Reason::BindingMissing,
+            Reason::BindingExpired,
+            Reason::BindingIdentityMismatch,
+        ]
+        .contains(&denial.reason)
     });
     match question.caller.known() {
         Some(caller) if about_binding => {
@@ -98,7 +120,11 @@ impl RequestLine {
             let kept = bytes.get(..MAX_FIELD_BYTES).unwrap_or(bytes);
             String::from_utf8_lossy(kept).into_owned()
         };
-        Self { method: cut(&asked.method), host: cut(&asked.host), path: cut(&asked.path) }
+        Self {
+            method: cut(&asked.method),
+            host: cut(&asked.host),
+            path: cut(&asked.path),
+        }
     }
 }
 

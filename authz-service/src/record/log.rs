@@ -4,9 +4,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// The writing end. Cheap to share; the file is closed when the last one is dropped.
@@ -25,7 +25,9 @@ impl RecordLog {
         let (queue, messages) = mpsc::sync_channel(QUEUE_LINES);
         let lost = Arc::new(AtomicU64::new(0));
         let writer = Writer::open(file.to_owned(), max_bytes, Arc::clone(&lost))?;
-        std::thread::Builder::new().name("records".to_owned()).spawn(move || writer.run(&messages))?;
+        std::thread::Builder::new()
+            .name("records".to_owned())
+            .spawn(move || writer.run(&messages))?;
         Ok(Self { queue, lost })
     }
 
@@ -106,7 +108,13 @@ impl Writer {
     fn open(path: PathBuf, max_bytes: u64, lost: Arc<AtomicU64>) -> io::Result<Self> {
         let file = append(&path)?;
         let written = file.metadata()?.len();
-        Ok(Self { path, max_bytes, written, file: BufWriter::new(file), lost })
+        Ok(Self {
+            path,
+            max_bytes,
+            written,
+            file: BufWriter::new(file),
+            lost,
+        })
     }
 
     fn run(mut self, messages: &Receiver<Message>) {
@@ -144,7 +152,8 @@ impl Writer {
 
     fn set_aside(&mut self) {
         self.flush();
-        let fresh = std::fs::rename(&self.path, set_aside(&self.path)).and_then(|()| append(&self.path));
+        let fresh =
+            std::fs::rename(&self.path, set_aside(&self.path)).and_then(|()| append(&self.path));
         match fresh {
             Ok(file) => {
                 self.file = BufWriter::new(file);
@@ -167,7 +176,11 @@ impl Writer {
 }
 
 fn append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)
 }
 
 fn set_aside(path: &Path) -> PathBuf {
@@ -212,7 +225,11 @@ mod tests {
         log.write(line("a", "0123456789012345678901234567890123456789"));
         log.write(line("b", "0123456789012345678901234567890123456789"));
         log.flush();
-        assert!(std::fs::read_to_string(&file).unwrap().starts_with("{\"id\":\"b\""));
+        assert!(
+            std::fs::read_to_string(&file)
+                .unwrap()
+                .starts_with("{\"id\":\"b\"")
+        );
         assert!(find(&file, "a").unwrap().is_some());
     }
 

@@ -34,20 +34,28 @@ impl Metrics {
                 "Time from a Check's arrival to its decision.",
                 &["decision"],
             ),
-            records_lost: registry
-                .gauge("countersign_authz_records_lost", "Records that never reached the record file."),
+            records_lost: registry.gauge(
+                "countersign_authz_records_lost",
+                "Records that never reached the record file.",
+            ),
             policy_broken: registry.gauge(
                 "countersign_authz_policy_broken",
                 "1 while the policy directory does not compile and the last good policy decides.",
             ),
-            generation: registry.gauge("countersign_authz_generation", "Generation of the snapshot that decides."),
+            generation: registry.gauge(
+                "countersign_authz_generation",
+                "Generation of the snapshot that decides.",
+            ),
             bindings: registry.gauge("countersign_authz_bindings", "Bindings held."),
             feed_refused: registry.counters(
                 "countersign_authz_feed_refused_total",
                 "Streams and statements of agents that were refused, by cause.",
                 &["cause"],
             ),
-            dangers: registry.gauge("countersign_authz_dangers", "Settings in force that weaken a check."),
+            dangers: registry.gauge(
+                "countersign_authz_dangers",
+                "Settings in force that weaken a check.",
+            ),
         }
     }
 
@@ -55,8 +63,12 @@ impl Metrics {
     pub(super) fn decided(&self, record: &DecisionRecord) {
         let reason = record.reason.map_or("", Reason::code);
         let rule = record.rule.as_deref().unwrap_or_default();
-        self.decisions.with(&[record.decision.as_str(), reason, rule]).increment();
-        self.durations.with(&[record.decision.as_str()]).observe(Duration::from_micros(record.micros));
+        self.decisions
+            .with(&[record.decision.as_str(), reason, rule])
+            .increment();
+        self.durations
+            .with(&[record.decision.as_str()])
+            .observe(Duration::from_micros(record.micros));
     }
 
     /// Says how many records were lost.
@@ -75,7 +87,8 @@ impl Metrics {
     /// Says which view decides.
     pub fn published(&self, generation: u64, bindings: usize) {
         self.generation.set(clamped(generation));
-        self.bindings.set(i64::try_from(bindings).unwrap_or(i64::MAX));
+        self.bindings
+            .set(i64::try_from(bindings).unwrap_or(i64::MAX));
     }
 
     /// Counts a stream or a statement of an agent that was refused.

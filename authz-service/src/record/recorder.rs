@@ -33,7 +33,14 @@ impl Recorder {
         tracer: SdkTracer,
         metrics: Metrics,
     ) -> Self {
-        Self { replica, clock, log, tracer, metrics, denials: Mutex::new(VecDeque::new()) }
+        Self {
+            replica,
+            clock,
+            log,
+            tracer,
+            metrics,
+            denials: Mutex::new(VecDeque::new()),
+        }
     }
 
     /// Gives the draft an id and writes it to every sink. Waits for nothing.
@@ -53,12 +60,23 @@ impl Recorder {
 
     /// The newest denials, newest first.
     pub fn denials(&self, limit: usize) -> Vec<Arc<DecisionRecord>> {
-        self.denials.lock().iter().rev().take(limit).map(Arc::clone).collect()
+        self.denials
+            .lock()
+            .iter()
+            .rev()
+            .take(limit)
+            .map(Arc::clone)
+            .collect()
     }
 
     /// The denial with this id, if it is among the newest.
     pub fn denial(&self, id: &str) -> Option<Arc<DecisionRecord>> {
-        self.denials.lock().iter().rev().find(|record| record.id == id).map(Arc::clone)
+        self.denials
+            .lock()
+            .iter()
+            .rev()
+            .find(|record| record.id == id)
+            .map(Arc::clone)
     }
 
     /// Waits until the record file holds everything recorded so far.
@@ -68,7 +86,18 @@ impl Recorder {
     }
 
     fn finished(&self, draft: Draft, call: &CallContext, ended: SystemTime) -> DecisionRecord {
-        let Draft { conclusion, denial, rule, pinned, question, request, steps, refusals, generation, policy } = draft;
+        let Draft {
+            conclusion,
+            denial,
+            rule,
+            pinned,
+            question,
+            request,
+            steps,
+            refusals,
+            generation,
+            policy,
+        } = draft;
         let elapsed = ended.duration_since(call.received).unwrap_or_default();
         DecisionRecord {
             id: decision_id(call.received, &self.replica),
@@ -76,7 +105,9 @@ impl Recorder {
             decision: conclusion,
             reason: denial.as_ref().map(|denial| denial.reason),
             cause: denial.as_ref().and_then(|denial| denial.cause),
-            detail: denial.map(|denial| denial.detail).filter(|detail| !detail.is_empty()),
+            detail: denial
+                .map(|denial| denial.detail)
+                .filter(|detail| !detail.is_empty()),
             rule,
             pinned,
             generation,
@@ -113,7 +144,9 @@ impl Recorder {
 
 /// Time first, so that ids sort; then chance; then the replica.
 fn decision_id(at: SystemTime, replica: &str) -> String {
-    let since_epoch = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since_epoch = at
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     let time = Timestamp::from_unix(NoContext, since_epoch.as_secs(), since_epoch.subsec_nanos());
     format!("{}-{replica}", Uuid::new_v7(time))
 }

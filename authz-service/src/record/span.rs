@@ -4,8 +4,8 @@ use std::time::SystemTime;
 
 use daemon::telemetry::{DECISION, DECISION_DENY};
 use opentelemetry::trace::{
-    Span as _, SpanContext, SpanId, SpanKind, Status, TraceContextExt as _, TraceFlags, TraceId, TraceState,
-    Tracer as _,
+    Span as _, SpanContext, SpanId, SpanKind, Status, TraceContextExt as _, TraceFlags, TraceId,
+    TraceState, Tracer as _,
 };
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::SdkTracer;
@@ -27,7 +27,9 @@ pub(super) fn write(
     ended: SystemTime,
 ) -> Option<String> {
     let parent = traceparent.and_then(parse_traceparent);
-    let context = parent.map_or_else(Context::new, |parent| Context::new().with_remote_span_context(parent));
+    let context = parent.map_or_else(Context::new, |parent| {
+        Context::new().with_remote_span_context(parent)
+    });
     let mut span = tracer
         .span_builder(SPAN)
         .with_kind(SpanKind::Server)
@@ -35,7 +37,9 @@ pub(super) fn write(
         .with_attributes(attributes(record))
         .start_with_context(tracer, &context);
     if record.decision == Conclusion::Deny {
-        span.set_status(Status::error(record.reason.map_or("", policy::reason::Reason::code)));
+        span.set_status(Status::error(
+            record.reason.map_or("", policy::reason::Reason::code),
+        ));
     }
     let trace = span.span_context().trace_id();
     span.end_with_timestamp(ended);
@@ -46,7 +50,10 @@ fn attributes(record: &DecisionRecord) -> Vec<KeyValue> {
     let mut attributes = vec![
         KeyValue::new("countersign.decision_id", record.id.clone()),
         KeyValue::new(DECISION, decision(record.decision)),
-        KeyValue::new("countersign.generation", i64::try_from(record.generation).unwrap_or(i64::MAX)),
+        KeyValue::new(
+            "countersign.generation",
+            i64::try_from(record.generation).unwrap_or(i64::MAX),
+        ),
     ];
     if let Some(reason) = record.reason {
         attributes.push(KeyValue::new("countersign.reason", reason.code()));
@@ -76,7 +83,10 @@ const fn decision(conclusion: Conclusion) -> &'static str {
 
 fn question_attributes(question: &Question, attributes: &mut Vec<KeyValue>) {
     if let Some(caller) = question.caller.known() {
-        attributes.push(KeyValue::new("countersign.caller", caller.spiffe_id.to_string()));
+        attributes.push(KeyValue::new(
+            "countersign.caller",
+            caller.spiffe_id.to_string(),
+        ));
     }
     let kind = question.target.known().map(|target| match target {
         Target::Registry(_) => "registry",
@@ -91,7 +101,8 @@ fn question_attributes(question: &Question, attributes: &mut Vec<KeyValue>) {
 fn parse_traceparent(text: &str) -> Option<SpanContext> {
     // SPEC(W3C Trace Context §3.2): 00-<32 hex>-<16 hex>-<2 hex>
     let mut parts = text.split('-');
-    let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let (version, trace, span, flags) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let sizes = (version, trace.len(), span.len(), flags.len(), parts.next());
     if sizes != ("00", 32, 16, 2, None) {
         return None;
@@ -112,8 +123,12 @@ mod tests {
 
     #[test]
     fn traceparent_of_envoy_is_read() {
-        let parent = parse_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").unwrap();
-        assert_eq!(parent.trace_id().to_string(), "0af7651916cd43dd8448eb211c80319c");
+        let parent =
+            parse_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").unwrap();
+        assert_eq!(
+            parent.trace_id().to_string(),
+            "0af7651916cd43dd8448eb211c80319c"
+        );
         assert_eq!(parent.span_id().to_string(), "b7ad6b7169203331");
         assert!(parent.is_sampled() && parent.is_remote());
     }

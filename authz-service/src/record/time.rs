@@ -7,7 +7,10 @@ use serde::{Deserialize, Deserializer, Serializer, de, ser};
 
 /// The time as RFC 3339 text, or `?` for one that has none.
 pub fn text(time: SystemTime) -> String {
-    Timestamp::try_from(time).map_or_else(|_outside_calendar| "?".to_owned(), |timestamp| timestamp.to_string())
+    Timestamp::try_from(time).map_or_else(
+        |_outside_calendar| "?".to_owned(),
+        |timestamp| timestamp.to_string(),
+    )
 }
 
 /// Writes the time.
@@ -25,5 +28,7 @@ pub fn serialize<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::O
 /// The text is not RFC 3339.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
     let text = String::deserialize(deserializer)?;
-    text.parse::<Timestamp>().map(SystemTime::from).map_err(de::Error::custom)
+    text.parse::<Timestamp>()
+        .map(SystemTime::from)
+        .map_err(de::Error::custom)
 }

@@ -54,7 +54,11 @@ impl BundleFiles {
     /// One of them gives no bundle: nobody's certificate could be checked.
     pub fn first(files: BTreeMap<TrustDomain, PathBuf>) -> Result<Self, NoBundle> {
         let bundles = read(&files)?;
-        Ok(Self { files, bundles: watch::Sender::new(bundles), fault: None })
+        Ok(Self {
+            files,
+            bundles: watch::Sender::new(bundles),
+            fault: None,
+        })
     }
 
     /// What is in force, now and later.
@@ -103,8 +107,10 @@ impl BundleFiles {
 
 fn read(files: &BTreeMap<TrustDomain, PathBuf>) -> Result<TrustBundles, NoBundle> {
     let bundle = |(trust_domain, file): (&TrustDomain, &PathBuf)| {
-        let pem =
-            std::fs::read(file).map_err(|source| NoBundle::Unreadable { file: file.clone(), source })?;
+        let pem = std::fs::read(file).map_err(|source| NoBundle::Unreadable {
+            file: file.clone(),
+            source,
+        })?;
         TrustBundle::from_pem(trust_domain.clone(), &pem).map_err(|source| NoBundle::Invalid {
             file: file.clone(),
             trust_domain: trust_domain.clone(),

@@ -81,7 +81,9 @@ impl PolicyDirectory {
     }
 
     fn compiled(&self, read: Result<Contents, DirectoryError>) -> Result<Arc<Policy>, Fault> {
-        let source = PolicySource { files: read.map_err(Fault::Unreadable)?.into_files() };
+        let source = PolicySource {
+            files: read.map_err(Fault::Unreadable)?.into_files(),
+        };
         let policy = compile(&source).map_err(Fault::Broken)?;
         self.metrics.policy(PolicyState::Good);
         if let Err(error) = self.last_good.store(&source.encode()) {
@@ -114,7 +116,10 @@ impl PolicyDirectory {
             }
         };
         let source = PolicySource::decode(&bytes).inspect_err(not_kept).ok()?;
-        compile(&source).inspect_err(|errors| error!(%errors, "the last good policy no longer compiles")).ok().map(Arc::new)
+        compile(&source)
+            .inspect_err(|errors| error!(%errors, "the last good policy no longer compiles"))
+            .ok()
+            .map(Arc::new)
     }
 
     fn alarm(&self, fault: &Fault) {
@@ -124,7 +129,9 @@ impl PolicyDirectory {
             Fault::Unreadable(error) => {
                 error!(%directory, error = %daemon::chain(error), "policy directory cannot be read; last good policy stays");
             }
-            Fault::Broken(errors) => error!(%directory, %errors, "policy does not compile; last good policy stays"),
+            Fault::Broken(errors) => {
+                error!(%directory, %errors, "policy does not compile; last good policy stays")
+            }
         }
     }
 }

@@ -149,7 +149,16 @@ impl Writer {
                 (agent.identity, missing)
             })
             .collect();
-        let writer = Self { state, clock, commands, published, waiting: Vec::new(), due: None, metrics, unsynced };
+        let writer = Self {
+            state,
+            clock,
+            commands,
+            published,
+            waiting: Vec::new(),
+            due: None,
+            metrics,
+            unsynced,
+        };
         (writer, Commands(sender), handle)
     }
 
@@ -176,10 +185,22 @@ impl Writer {
         match command {
             Command::Policy(policy) => self.state.policy(policy),
             Command::Bundles(bundles) => self.state.bundles(bundles, now),
-            Command::Hello { agent, session, policy_hash, intermediates } => {
-                self.state.hello(&agent, session, policy_hash, intermediates);
+            Command::Hello {
+                agent,
+                session,
+                policy_hash,
+                intermediates,
+            } => {
+                self.state
+                    .hello(&agent, session, policy_hash, intermediates);
             }
-            Command::Batch { agent, session, items, intermediates, swapped } => {
+            Command::Batch {
+                agent,
+                session,
+                items,
+                intermediates,
+                swapped,
+            } => {
                 if !self.state.batch(&agent, session, items, intermediates) {
                     return;
                 }
@@ -199,8 +220,12 @@ impl Writer {
     fn publish(&mut self) {
         self.due = None;
         let snapshot = self.state.publish();
-        let swapped = Swapped { generation: snapshot.generation, policy_hash: snapshot.policy.hash().to_owned() };
-        self.metrics.published(snapshot.generation, snapshot.bindings.len());
+        let swapped = Swapped {
+            generation: snapshot.generation,
+            policy_hash: snapshot.policy.hash().to_owned(),
+        };
+        self.metrics
+            .published(snapshot.generation, snapshot.bindings.len());
         self.published.current.store(snapshot);
         let roster = self.state.roster();
         for agent in roster.iter().filter(|agent| agent.synced) {

@@ -34,7 +34,10 @@ async fn key_that_nobody_vouches_for_is_denied() {
     let (replica, _stream) = world.synced().await;
     let thief = world.pki.svid(FRONTEND);
     let said = replica.ask(&Ask::charge(Some(&thief))).await;
-    assert_eq!((said.status, said.reason.as_str()), (403, "binding-missing"));
+    assert_eq!(
+        (said.status, said.reason.as_str()),
+        (403, "binding-missing")
+    );
 }
 
 #[tokio::test]
@@ -52,9 +55,17 @@ async fn swapped_in_is_answered_once_it_decides() {
 async fn withdrawn_key_is_denied() {
     let world = World::new().await;
     let (replica, mut stream) = world.synced().await;
-    let gone = FeedItem::Withdrawn { spki: world.frontend.spki() };
+    let gone = FeedItem::Withdrawn {
+        spki: world.frontend.spki(),
+    };
     stream.batch(vec![gone], &world.agent.key).await.unwrap();
-    assert_eq!(replica.ask(&Ask::charge(Some(&world.frontend))).await.reason, "binding-missing");
+    assert_eq!(
+        replica
+            .ask(&Ask::charge(Some(&world.frontend)))
+            .await
+            .reason,
+        "binding-missing"
+    );
 }
 
 #[tokio::test]
@@ -64,10 +75,21 @@ async fn what_a_new_full_state_leaves_out_is_gone() {
     let mut second = world.stream(&replica).await;
     let puller = FeedItem::Binding(binding(&world.puller, AGENT, &world.program));
     second.batch(vec![puller], &world.agent.key).await.unwrap();
-    assert_eq!(replica.ask(&Ask::charge(Some(&world.frontend))).await.status, 200, "until the end marker");
+    assert_eq!(
+        replica
+            .ask(&Ask::charge(Some(&world.frontend)))
+            .await
+            .status,
+        200,
+        "until the end marker"
+    );
     second.end_of_state().await;
     eventually("the binding is gone", async || {
-        replica.ask(&Ask::charge(Some(&world.frontend))).await.reason == "binding-missing"
+        replica
+            .ask(&Ask::charge(Some(&world.frontend)))
+            .await
+            .reason
+            == "binding-missing"
     })
     .await;
 }
@@ -87,13 +109,19 @@ async fn agent_that_is_not_on_the_roster_is_refused_in_the_handshake() {
     let world = World::new().await;
     let replica = world.start().await;
     replica.serves_the_feed().await;
-    let stranger = world.pki.svid("spiffe://acme.test/countersign/agent/node-2");
+    let stranger = world
+        .pki
+        .svid("spiffe://acme.test/countersign/agent/node-2");
     // TLS 1.3: the client may learn of its refusal only with the first answer.
-    if let Ok(mut stream) = agent::connect(replica.app.addresses.feed, &world.pki, &stranger).await {
+    if let Ok(mut stream) = agent::connect(replica.app.addresses.feed, &world.pki, &stranger).await
+    {
         assert!(stream.answer().await.is_err());
     }
     let refused = "countersign_tls_handshakes_total{listener=\"feed\",outcome=\"refused\"} 1";
-    eventually("a refused handshake", async || replica.page("/metrics").await.1.contains(refused)).await;
+    eventually("a refused handshake", async || {
+        replica.page("/metrics").await.1.contains(refused)
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -101,7 +129,10 @@ async fn batch_signed_with_another_key_is_refused() {
     let world = World::new().await;
     let replica = world.start().await;
     let mut stream = world.stream(&replica).await;
-    let status = stream.batch(world.state(), &world.release).await.unwrap_err();
+    let status = stream
+        .batch(world.state(), &world.release)
+        .await
+        .unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);
     assert!(status.message().contains("does not open"), "{status}");
 }
@@ -112,7 +143,10 @@ async fn batch_with_the_chain_of_another_identity_is_refused() {
     let replica = world.start().await;
     let mut stream = world.stream(&replica).await;
     stream.with_chain(&world.frontend);
-    let status = stream.batch(world.state(), &world.frontend.key).await.unwrap_err();
+    let status = stream
+        .batch(world.state(), &world.frontend.key)
+        .await
+        .unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);
     assert!(status.message().contains(FRONTEND), "{status}");
 }
@@ -135,7 +169,10 @@ async fn batch_for_another_node_is_refused() {
     let replica = world.start().await;
     let mut stream = world.stream(&replica).await;
     stream.with_node("spiffe://acme.test/countersign/agent/node-2");
-    let status = stream.batch(world.state(), &world.agent.key).await.unwrap_err();
+    let status = stream
+        .batch(world.state(), &world.agent.key)
+        .await
+        .unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
 }
 
@@ -146,11 +183,17 @@ async fn gap_and_repetition_in_the_numbers_are_refused() {
     for wrong in [1, 3] {
         let mut stream = world.stream(&replica).await;
         stream.batch(world.state(), &world.agent.key).await.unwrap();
-        let status = stream.numbered(wrong, Vec::new(), &world.agent.key).await.unwrap_err();
+        let status = stream
+            .numbered(wrong, Vec::new(), &world.agent.key)
+            .await
+            .unwrap_err();
         assert_eq!(status.code(), Code::OutOfRange, "{wrong}");
     }
     let mut stream = world.stream(&replica).await;
-    let status = stream.numbered(2, world.state(), &world.agent.key).await.unwrap_err();
+    let status = stream
+        .numbered(2, world.state(), &world.agent.key)
+        .await
+        .unwrap_err();
     assert_eq!(status.code(), Code::OutOfRange, "the first is 1");
 }
 
@@ -159,8 +202,13 @@ async fn stream_that_does_not_begin_with_a_hello_is_refused() {
     let world = World::new().await;
     let replica = world.start().await;
     replica.serves_the_feed().await;
-    let mut stream = agent::connect(replica.app.addresses.feed, &world.pki, &world.agent).await.unwrap();
-    let status = stream.batch(world.state(), &world.agent.key).await.unwrap_err();
+    let mut stream = agent::connect(replica.app.addresses.feed, &world.pki, &world.agent)
+        .await
+        .unwrap();
+    let status = stream
+        .batch(world.state(), &world.agent.key)
+        .await
+        .unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
     assert!(replica.app.snapshots.load().bindings.is_empty());
 }
@@ -172,12 +220,19 @@ async fn identity_that_the_agent_may_not_vouch_for_is_refused_and_explained() {
     let proxy = world.pki.svid("spiffe://acme.test/proxy/envoy");
     let item = FeedItem::Binding(binding(&proxy, AGENT, &world.program));
     stream.batch(vec![item], &world.agent.key).await.unwrap();
-    assert_eq!(replica.ask(&Ask::charge(Some(&proxy))).await.reason, "binding-missing");
+    assert_eq!(
+        replica.ask(&Ask::charge(Some(&proxy))).await.reason,
+        "binding-missing"
+    );
     let snapshot = replica.app.snapshots.load();
     let refusals = snapshot.refusals(&id("spiffe://acme.test/proxy/envoy"));
     assert_eq!(refusals.len(), 1);
     assert_eq!(refusals[0].reason, "requester-not-permitted");
-    assert!(refusals[0].detail.contains("mayVouchFor"), "{}", refusals[0].detail);
+    assert!(
+        refusals[0].detail.contains("mayVouchFor"),
+        "{}",
+        refusals[0].detail
+    );
 }
 
 #[tokio::test]
@@ -185,28 +240,53 @@ async fn evidence_that_does_not_verify_here_is_worth_nothing() {
     let world = World::new().await;
     let (replica, mut stream) = world.synced().await;
     let good = signed(&world.program, &world.release);
-    let Evidence::Dsse { envelope } = good else { panic!("a statement in DSSE") };
+    let Evidence::Dsse { envelope } = good else {
+        panic!("a statement in DSSE")
+    };
     let text = String::from_utf8(envelope).unwrap();
     let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
     let sig = json["signatures"][0]["sig"].as_str().unwrap().to_owned();
     let at = sig.len() / 2;
     let other = if sig.as_bytes()[at] == b'A' { "B" } else { "A" };
     json["signatures"][0]["sig"] = format!("{}{other}{}", &sig[..at], &sig[at + 1..]).into();
-    let broken = Evidence::Dsse { envelope: json.to_string().into_bytes() };
+    let broken = Evidence::Dsse {
+        envelope: json.to_string().into_bytes(),
+    };
     for (evidence, cause) in [
         (vec![broken], "artifact-signature-invalid"),
-        (vec![signed(&world.program, &world.frontend.key)], "artifact-signer-untrusted"),
-        (vec![signed(&Digest::sha256_of(b"another"), &world.release)], "artifact-image-mismatch"),
+        (
+            vec![signed(&world.program, &world.frontend.key)],
+            "artifact-signer-untrusted",
+        ),
+        (
+            vec![signed(&Digest::sha256_of(b"another"), &world.release)],
+            "artifact-image-mismatch",
+        ),
         (vec![], "artifact-unsigned"),
     ] {
-        let item = FeedItem::Evidence { digest: world.program.clone(), evidence };
+        let item = FeedItem::Evidence {
+            digest: world.program.clone(),
+            evidence,
+        };
         stream.batch(vec![item], &world.agent.key).await.unwrap();
         let said = replica.ask(&Ask::charge(Some(&world.frontend))).await;
-        assert_eq!((said.reason.as_str(), said.cause.as_str()), ("requirement-unmet", cause));
+        assert_eq!(
+            (said.reason.as_str(), said.cause.as_str()),
+            ("requirement-unmet", cause)
+        );
     }
-    let item = FeedItem::Evidence { digest: world.program.clone(), evidence: vec![signed(&world.program, &world.release)] };
+    let item = FeedItem::Evidence {
+        digest: world.program.clone(),
+        evidence: vec![signed(&world.program, &world.release)],
+    };
     stream.batch(vec![item], &world.agent.key).await.unwrap();
-    assert_eq!(replica.ask(&Ask::charge(Some(&world.frontend))).await.status, 200);
+    assert_eq!(
+        replica
+            .ask(&Ask::charge(Some(&world.frontend)))
+            .await
+            .status,
+        200
+    );
 }
 
 #[tokio::test]
@@ -215,8 +295,17 @@ async fn expired_binding_is_denied() {
     let (replica, mut stream) = world.synced().await;
     let mut expired = binding(&world.frontend, AGENT, &world.program);
     expired.not_after = now() - Duration::from_secs(1);
-    stream.batch(vec![FeedItem::Binding(expired)], &world.agent.key).await.unwrap();
-    assert_eq!(replica.ask(&Ask::charge(Some(&world.frontend))).await.reason, "binding-expired");
+    stream
+        .batch(vec![FeedItem::Binding(expired)], &world.agent.key)
+        .await
+        .unwrap();
+    assert_eq!(
+        replica
+            .ask(&Ask::charge(Some(&world.frontend)))
+            .await
+            .reason,
+        "binding-expired"
+    );
 }
 
 #[tokio::test]
@@ -224,7 +313,13 @@ async fn bindings_outlive_the_stream_that_brought_them() {
     let world = World::new().await;
     let (replica, stream) = world.synced().await;
     drop(stream);
-    assert_eq!(replica.ask(&Ask::charge(Some(&world.frontend))).await.status, 200);
+    assert_eq!(
+        replica
+            .ask(&Ask::charge(Some(&world.frontend)))
+            .await
+            .status,
+        200
+    );
     assert!(replica.app.readiness.is_ready());
 }
 
@@ -233,9 +328,19 @@ async fn refusal_is_kept_by_the_identity_that_was_wanted() {
     let world = World::new().await;
     let (replica, mut stream) = world.synced().await;
     let refusal = refusal(&Digest::sha256_of(b"rogue"));
-    stream.batch(vec![FeedItem::Refusal(refusal.clone())], &world.agent.key).await.unwrap();
-    stream.batch(vec![FeedItem::Refusal(refusal.clone())], &world.agent.key).await.unwrap();
-    assert_eq!(replica.app.snapshots.load().refusals(&id(FRONTEND)), [refusal], "once, however often it is said");
+    stream
+        .batch(vec![FeedItem::Refusal(refusal.clone())], &world.agent.key)
+        .await
+        .unwrap();
+    stream
+        .batch(vec![FeedItem::Refusal(refusal.clone())], &world.agent.key)
+        .await
+        .unwrap();
+    assert_eq!(
+        replica.app.snapshots.load().refusals(&id(FRONTEND)),
+        [refusal],
+        "once, however often it is said"
+    );
 }
 
 /// What an agent says when a program that nobody signed wants to be the frontend.
@@ -248,6 +353,12 @@ pub fn refusal(digest: &Digest) -> Refusal {
         digests: vec![digest.clone()],
         reason: "artifact-unsigned".to_owned(),
         detail: "no signature was found".to_owned(),
-        at: std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs()),
+        at: std::time::SystemTime::UNIX_EPOCH
+            + Duration::from_secs(
+                now()
+                    .duration_since(std::time::SystemTime::UNIX_EPOCH)
+                    .unwrap()
+                    .as_secs(),
+            ),
     }
 }

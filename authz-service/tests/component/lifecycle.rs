@@ -23,11 +23,17 @@ async fn readiness_names_what_is_missing() {
     assert_eq!(replica.page("/readyz").await, (503, missing));
     world.give_certificate();
     replica.serves_the_feed().await;
-    assert_eq!(replica.page("/readyz").await, (503, format!("not ready, missing: agent {AGENT}\n")));
+    assert_eq!(
+        replica.page("/readyz").await,
+        (503, format!("not ready, missing: agent {AGENT}\n"))
+    );
     let mut stream = world.stream(&replica).await;
     stream.batch(world.state(), &world.agent.key).await.unwrap();
     stream.end_of_state().await;
-    eventually("ready", async || replica.page("/readyz").await == (200, "ready\n".to_owned())).await;
+    eventually("ready", async || {
+        replica.page("/readyz").await == (200, "ready\n".to_owned())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -35,15 +41,48 @@ async fn broken_policy_leaves_the_generation_as_it_was() {
     let world = World::new().await;
     let (replica, _stream) = world.synced().await;
     let before = replica.app.snapshots.load();
-    world.write_policy("apiVersion: countersign.dev/v1alpha1\nkind: AccessPolicy\nspec: { rulez: [] }\n");
-    eventually("an alarm", async || replica.page("/metrics").await.1.contains("countersign_authz_policy_broken 1")).await;
+    world.write_policy(
+        "apiVersion: countersign.dev/v1alpha1\nkind: AccessPolicy\nspec: { rulez: [] }\n",
+    );
+    eventually("an alarm", async || {
+        replica
+            .page("/metrics")
+            .await
+            .1
+            .contains("countersign_authz_policy_broken 1")
+    })
+    .await;
     let after = replica.app.snapshots.load();
-    assert_eq!((before.generation, before.policy.hash()), (after.generation, after.policy.hash()));
-    assert_eq!(replica.ask(&Ask::charge(Some(&world.frontend))).await.status, 200);
+    assert_eq!(
+        (before.generation, before.policy.hash()),
+        (after.generation, after.policy.hash())
+    );
+    assert_eq!(
+        replica
+            .ask(&Ask::charge(Some(&world.frontend)))
+            .await
+            .status,
+        200
+    );
     world.write_policy(&POLICY.replace("[POST]", "[PUT]"));
-    eventually("the mended policy", async || replica.app.snapshots.load().policy.hash() != after.policy.hash()).await;
-    assert_eq!(replica.ask(&Ask::charge(Some(&world.frontend))).await.reason, "no-rule-matched");
-    assert!(replica.page("/metrics").await.1.contains("countersign_authz_policy_broken 0"));
+    eventually("the mended policy", async || {
+        replica.app.snapshots.load().policy.hash() != after.policy.hash()
+    })
+    .await;
+    assert_eq!(
+        replica
+            .ask(&Ask::charge(Some(&world.frontend)))
+            .await
+            .reason,
+        "no-rule-matched"
+    );
+    assert!(
+        replica
+            .page("/metrics")
+            .await
+            .1
+            .contains("countersign_authz_policy_broken 0")
+    );
 }
 
 #[tokio::test]
@@ -56,7 +95,13 @@ async fn last_good_policy_outlives_a_restart_with_a_broken_directory() {
     world.write_policy("kind: Nonsense\n");
     let (replica, _stream) = world.synced().await;
     assert_eq!(replica.app.snapshots.load().policy.hash(), hash);
-    assert_eq!(replica.ask(&Ask::charge(Some(&world.frontend))).await.status, 200);
+    assert_eq!(
+        replica
+            .ask(&Ask::charge(Some(&world.frontend)))
+            .await
+            .status,
+        200
+    );
 }
 
 #[tokio::test]
@@ -65,9 +110,17 @@ async fn first_start_with_a_broken_policy_is_refused_with_its_place() {
     world.write_policy(&POLICY.replace("artifact:", "artefact:"));
     let lifecycle = Lifecycle::new();
     let tracer = SdkTracerProvider::builder().build().tracer("test");
-    let parts = Parts { config: world.config(), clock: SystemClock::shared(), tracer, lifecycle };
+    let parts = Parts {
+        config: world.config(),
+        clock: SystemClock::shared(),
+        tracer,
+        lifecycle,
+    };
     let error = app::start(parts).await.unwrap_err();
-    assert!(matches!(error, StartError::Policy(NoPolicy::Broken(_))), "{error}");
+    assert!(
+        matches!(error, StartError::Policy(NoPolicy::Broken(_))),
+        "{error}"
+    );
     assert!(error.is_bad_input());
     assert!(error.to_string().starts_with("access.yaml:14:"), "{error}");
 }
@@ -76,9 +129,18 @@ async fn first_start_with_a_broken_policy_is_refused_with_its_place() {
 async fn stop_drains_requests_in_flight() {
     let world = World::new().await;
     let image = world.registry.image("prod/payments", "1.4", "payments");
-    world.registry.sign("prod/payments", &image.digest, &world.release);
-    let answer = Answer::ok("application/vnd.oci.image.manifest.v1+json", manifest(&image));
-    world.registry.put_manifest("prod/payments", "1.4", answer.late(Duration::from_millis(500)));
+    world
+        .registry
+        .sign("prod/payments", &image.digest, &world.release);
+    let answer = Answer::ok(
+        "application/vnd.oci.image.manifest.v1+json",
+        manifest(&image),
+    );
+    world.registry.put_manifest(
+        "prod/payments",
+        "1.4",
+        answer.late(Duration::from_millis(500)),
+    );
     let (replica, _stream) = world.synced().await;
     let proxy = replica.proxy().await;
     let ask = Ask::pull(&world.puller, "/v2/prod/payments/manifests/1.4");

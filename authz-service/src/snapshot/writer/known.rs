@@ -39,7 +39,10 @@ impl Known {
         if self.0.len() >= MAX_DIGESTS && !self.0.contains_key(digest) {
             return Vec::new();
         }
-        let item = self.0.entry(digest.clone()).or_insert_with(|| Item::new(digest, signers));
+        let item = self
+            .0
+            .entry(digest.clone())
+            .or_insert_with(|| Item::new(digest, signers));
         let kept = evidence.into_iter().take(MAX_EVIDENCE_PER_AGENT).collect();
         item.by_agent.insert(agent.clone(), kept);
         item.verify(digest, signers);
@@ -49,7 +52,11 @@ impl Known {
     /// Notes that a key's binding names this digest.
     pub(super) fn hold(&mut self, digest: &Digest, key: SpkiHash, signers: &SignerSet) {
         if self.0.len() < MAX_DIGESTS || self.0.contains_key(digest) {
-            self.0.entry(digest.clone()).or_insert_with(|| Item::new(digest, signers)).holders.insert(key);
+            self.0
+                .entry(digest.clone())
+                .or_insert_with(|| Item::new(digest, signers))
+                .holders
+                .insert(key);
         }
     }
 
@@ -64,7 +71,12 @@ impl Known {
     }
 
     /// Drops what this agent sent of digests that it no longer speaks of. Returns the keys whose bindings it bears on.
-    pub(super) fn forget(&mut self, agent: &SpiffeId, still: &HashSet<Digest>, signers: &SignerSet) -> Vec<SpkiHash> {
+    pub(super) fn forget(
+        &mut self,
+        agent: &SpiffeId,
+        still: &HashSet<Digest>,
+        signers: &SignerSet,
+    ) -> Vec<SpkiHash> {
         let mut touched = Vec::new();
         for (digest, item) in &mut self.0 {
             if !still.contains(digest) && item.by_agent.remove(agent).is_some() {
@@ -72,7 +84,8 @@ impl Known {
                 touched.extend(item.holders.iter().copied());
             }
         }
-        self.0.retain(|_digest, item| !item.holders.is_empty() || !item.by_agent.is_empty());
+        self.0
+            .retain(|_digest, item| !item.holders.is_empty() || !item.by_agent.is_empty());
         touched
     }
 
@@ -87,7 +100,11 @@ impl Known {
 impl Item {
     fn new(digest: &Digest, signers: &SignerSet) -> Self {
         let vouched = Arc::new(evidence::verify(digest, &[], signers));
-        Self { by_agent: BTreeMap::new(), vouched, holders: HashSet::new() }
+        Self {
+            by_agent: BTreeMap::new(),
+            vouched,
+            holders: HashSet::new(),
+        }
     }
 
     fn verify(&mut self, digest: &Digest, signers: &SignerSet) {

@@ -30,15 +30,24 @@ pub(super) struct Roster(BTreeMap<SpiffeId, AgentState>);
 impl Roster {
     pub(super) fn new(agents: impl IntoIterator<Item = SpiffeId>) -> Self {
         let fresh = |identity: SpiffeId| {
-            let state =
-                AgentState { identity: identity.clone(), session: None, synced: false, policy_hash: String::new() };
+            let state = AgentState {
+                identity: identity.clone(),
+                session: None,
+                synced: false,
+                policy_hash: String::new(),
+            };
             (identity, state)
         };
         Self(agents.into_iter().map(fresh).collect())
     }
 
     /// Hears this stream from now on, unless a newer one is heard already.
-    pub(super) fn hello(&mut self, agent: &SpiffeId, session: Session, policy_hash: String) -> Heard {
+    pub(super) fn hello(
+        &mut self,
+        agent: &SpiffeId,
+        session: Session,
+        policy_hash: String,
+    ) -> Heard {
         match self.0.get_mut(agent) {
             Some(state) if state.session.is_none_or(|heard| heard < session) => {
                 state.session = Some(session);
@@ -64,7 +73,11 @@ impl Roster {
     }
 
     pub(super) fn missing(&self) -> Synced {
-        let missing = self.0.values().filter(|state| !state.synced).map(|state| state.identity.clone());
+        let missing = self
+            .0
+            .values()
+            .filter(|state| !state.synced)
+            .map(|state| state.identity.clone());
         match missing.collect::<std::collections::BTreeSet<_>>() {
             none if none.is_empty() => Synced::All,
             missing => Synced::Missing(missing),

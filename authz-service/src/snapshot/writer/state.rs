@@ -37,9 +37,17 @@ struct Spoken {
 
 impl State {
     /// The state before any agent has spoken.
-    pub fn new(policy: Arc<Policy>, bundles: TrustBundles, agents: impl IntoIterator<Item = SpiffeId>) -> Self {
+    pub fn new(
+        policy: Arc<Policy>,
+        bundles: TrustBundles,
+        agents: impl IntoIterator<Item = SpiffeId>,
+    ) -> Self {
         let roster = Roster::new(agents);
-        let trust = Trust { generation: 1, bundles, intermediates: std::collections::BTreeMap::new() };
+        let trust = Trust {
+            generation: 1,
+            bundles,
+            intermediates: std::collections::BTreeMap::new(),
+        };
         let next = Snapshot {
             generation: 1,
             policy,
@@ -48,7 +56,13 @@ impl State {
             trust: Arc::new(trust),
             synced: roster.missing(),
         };
-        Self { next, known: Known::default(), roster, resync: HashMap::new(), refused: VecDeque::new() }
+        Self {
+            next,
+            known: Known::default(),
+            roster,
+            resync: HashMap::new(),
+            refused: VecDeque::new(),
+        }
     }
 
     /// The view as it is.
@@ -132,7 +146,9 @@ impl State {
                     if let Some(spoken) = self.resync.get_mut(agent) {
                         spoken.digests.insert(digest.clone());
                     }
-                    let touched = self.known.learn(agent, &digest, evidence, self.next.policy.signers());
+                    let touched =
+                        self.known
+                            .learn(agent, &digest, evidence, self.next.policy.signers());
                     self.rebind(touched);
                 }
             }
@@ -156,7 +172,9 @@ impl State {
             for key in gone {
                 self.withdraw(agent, &key);
             }
-            let touched = self.known.forget(agent, &spoken.digests, self.next.policy.signers());
+            let touched = self
+                .known
+                .forget(agent, &spoken.digests, self.next.policy.signers());
             self.rebind(touched);
         }
         self.roster.synced(agent);
@@ -175,7 +193,13 @@ impl State {
             self.unbind(key);
         }
         let expired = |intermediate: &Intermediate| intermediate.not_after < now;
-        let any_expired = self.next.trust.intermediates.values().flatten().any(expired);
+        let any_expired = self
+            .next
+            .trust
+            .intermediates
+            .values()
+            .flatten()
+            .any(expired);
         if any_expired {
             self.change_trust(|trust| {
                 for intermediates in trust.intermediates.values_mut() {
@@ -189,7 +213,12 @@ impl State {
 
     fn bind(&mut self, agent: &SpiffeId, binding: Binding) {
         let key = binding.spki;
-        if self.next.bindings.get(&key).is_some_and(|bound| bound.binding.node != *agent) {
+        if self
+            .next
+            .bindings
+            .get(&key)
+            .is_some_and(|bound| bound.binding.node != *agent)
+        {
             // INVARIANT: a key belongs to the agent that first spoke of it; keys are never shared between nodes.
             return;
         }
@@ -201,11 +230,18 @@ impl State {
             self.known.hold(digest, key, self.next.policy.signers());
         }
         let vouched = self.vouched(&binding.artifacts);
-        self.next.bindings.insert(key, Arc::new(Bound { binding, vouched }));
+        self.next
+            .bindings
+            .insert(key, Arc::new(Bound { binding, vouched }));
     }
 
     fn withdraw(&mut self, agent: &SpiffeId, key: &SpkiHash) {
-        if self.next.bindings.get(key).is_some_and(|bound| bound.binding.node == *agent) {
+        if self
+            .next
+            .bindings
+            .get(key)
+            .is_some_and(|bound| bound.binding.node == *agent)
+        {
             self.unbind(key);
         }
     }
@@ -221,20 +257,34 @@ impl State {
     /// Gives these keys' bindings what is proved now.
     fn rebind(&mut self, keys: Vec<SpkiHash>) {
         for key in keys {
-            let Some(bound) = self.next.bindings.get(&key).map(Arc::clone) else { continue };
+            let Some(bound) = self.next.bindings.get(&key).map(Arc::clone) else {
+                continue;
+            };
             let vouched = self.vouched(&bound.binding.artifacts);
             let binding = bound.binding.clone();
-            self.next.bindings.insert(key, Arc::new(Bound { binding, vouched }));
+            self.next
+                .bindings
+                .insert(key, Arc::new(Bound { binding, vouched }));
         }
     }
 
     fn vouched(&self, artifacts: &[BoundArtifact]) -> Vec<Arc<evidence::Vouched>> {
-        digests(artifacts).into_iter().filter_map(|digest| self.known.vouched(digest)).collect()
+        digests(artifacts)
+            .into_iter()
+            .filter_map(|digest| self.known.vouched(digest))
+            .collect()
     }
 
     fn refuse(&mut self, refusal: Refusal) {
-        let Some(wanted) = refusal.wanted.clone() else { return };
-        let mut kept = self.next.refusals.get(&wanted).map(|kept| kept.to_vec()).unwrap_or_default();
+        let Some(wanted) = refusal.wanted.clone() else {
+            return;
+        };
+        let mut kept = self
+            .next
+            .refusals
+            .get(&wanted)
+            .map(|kept| kept.to_vec())
+            .unwrap_or_default();
         if kept.contains(&refusal) {
             return;
         }
@@ -256,7 +306,9 @@ impl State {
         let before = self.refused.len();
         let refusals = &mut self.next.refusals;
         self.refused.retain(|identity| {
-            let keep = refusals.get(identity).is_some_and(|kept| kept.iter().any(recent));
+            let keep = refusals
+                .get(identity)
+                .is_some_and(|kept| kept.iter().any(recent));
             if !keep {
                 refusals.remove(identity);
             }
@@ -268,7 +320,9 @@ impl State {
     fn learn_intermediates(&mut self, agent: &SpiffeId, learnt: Vec<Intermediate>) {
         let trust_domain = agent.trust_domain();
         let known = self.next.trust.intermediates.get(trust_domain);
-        let is_new = |new: &Intermediate| !known.is_some_and(|known| known.iter().any(|old| old.der == new.der));
+        let is_new = |new: &Intermediate| {
+            !known.is_some_and(|known| known.iter().any(|old| old.der == new.der))
+        };
         let new: Vec<_> = learnt.into_iter().filter(is_new).collect();
         if new.is_empty() {
             return;
@@ -291,7 +345,10 @@ impl State {
 }
 
 fn digests(artifacts: &[BoundArtifact]) -> BTreeSet<&Digest> {
-    artifacts.iter().flat_map(|artifact| &artifact.digests).collect()
+    artifacts
+        .iter()
+        .flat_map(|artifact| &artifact.digests)
+        .collect()
 }
 
 /// 10 min // an expired binding is kept so that the denial says `binding-expired`, not `binding-missing`.

@@ -7,8 +7,8 @@ use countersign_proto::feed::push_request::Message;
 use countersign_proto::feed::{EndOfState, Hello, PushRequest, PushResponse, SignedBatch};
 use daemon::SystemClock;
 use daemon::tls::{SvidMaterial, TlsConnector};
-use evidence::binding::{Batch, Binding, BoundArtifact, FeedItem, Handout, Role};
 use evidence::Digest;
+use evidence::binding::{Batch, Binding, BoundArtifact, FeedItem, Handout, Role};
 use hyper_util::rt::TokioIo;
 use identity::PrivateKey;
 use tokio::sync::mpsc;
@@ -30,28 +30,55 @@ pub struct Stream {
 }
 
 /// Opens a stream in the name of `svid`.
-pub async fn connect(address: std::net::SocketAddr, pki: &Pki, svid: &Svid) -> Result<Stream, Status> {
+pub async fn connect(
+    address: std::net::SocketAddr,
+    pki: &Pki,
+    svid: &Svid,
+) -> Result<Stream, Status> {
     let material = SvidMaterial::from_key(svid.chain(), &svid.key).unwrap();
-    let connector = TlsConnector::new(&material, &pki.bundle(), id(AUTHZ), SystemClock::shared()).unwrap();
+    let connector =
+        TlsConnector::new(&material, &pki.bundle(), id(AUTHZ), SystemClock::shared()).unwrap();
     let connector = std::sync::Arc::new(connector);
     let connect = service_fn(move |_| {
         let connector = std::sync::Arc::clone(&connector);
-        async move { connector.connect(&address.to_string()).await.map(TokioIo::new) }
+        async move {
+            connector
+                .connect(&address.to_string())
+                .await
+                .map(TokioIo::new)
+        }
     });
     let channel = Endpoint::from_static("http://feed.test")
         .connect_with_connector(connect)
         .await
         .map_err(|error| Status::unavailable(daemon::chain(&error)))?;
     let (sender, requests) = mpsc::channel(16);
-    let answers = FeedClient::new(channel).push(ReceiverStream::new(requests)).await?.into_inner();
-    let chain = svid.chain().iter().map(|certificate| certificate.to_vec()).collect();
-    Ok(Stream { sender, answers, node: svid.identity().to_string(), chain, sequence: 0 })
+    let answers = FeedClient::new(channel)
+        .push(ReceiverStream::new(requests))
+        .await?
+        .into_inner();
+    let chain = svid
+        .chain()
+        .iter()
+        .map(|certificate| certificate.to_vec())
+        .collect();
+    Ok(Stream {
+        sender,
+        answers,
+        node: svid.identity().to_string(),
+        chain,
+        sequence: 0,
+    })
 }
 
 impl Stream {
     pub async fn hello(&mut self, policy_hash: &str, pki: &Pki) {
         let intermediates = vec![pki.intermediate.to_vec()];
-        let hello = Hello { policy_hash: policy_hash.to_owned(), roster_epoch: 1, intermediates };
+        let hello = Hello {
+            policy_hash: policy_hash.to_owned(),
+            roster_epoch: 1,
+            intermediates,
+        };
         self.say(Message::Hello(hello)).await;
     }
 
@@ -60,7 +87,11 @@ impl Stream {
     }
 
     /// Says the items, signed with `key`, and returns the answer.
-    pub async fn batch(&mut self, items: Vec<FeedItem>, key: &PrivateKey) -> Result<PushResponse, Status> {
+    pub async fn batch(
+        &mut self,
+        items: Vec<FeedItem>,
+        key: &PrivateKey,
+    ) -> Result<PushResponse, Status> {
         self.sequence += 1;
         self.numbered(self.sequence, items, key).await
     }
@@ -72,15 +103,27 @@ impl Stream {
         items: Vec<FeedItem>,
         key: &PrivateKey,
     ) -> Result<PushResponse, Status> {
-        let batch = Batch { node: id(&self.node), sequence, items };
+        let batch = Batch {
+            node: id(&self.node),
+            sequence,
+            items,
+        };
         let envelope = batch.seal(key).unwrap();
-        self.say(Message::Batch(SignedBatch { envelope, chain: self.chain.clone() })).await;
+        self.say(Message::Batch(SignedBatch {
+            envelope,
+            chain: self.chain.clone(),
+        }))
+        .await;
         self.answer().await
     }
 
     /// Sends along another chain from now on.
     pub fn with_chain(&mut self, svid: &Svid) {
-        self.chain = svid.chain().iter().map(|certificate| certificate.to_vec()).collect();
+        self.chain = svid
+            .chain()
+            .iter()
+            .map(|certificate| certificate.to_vec())
+            .collect();
     }
 
     /// Speaks for another node from now on.
@@ -89,13 +132,21 @@ impl Stream {
     }
 
     pub async fn answer(&mut self) -> Result<PushResponse, Status> {
-        let answer = tokio::time::timeout(Duration::from_secs(10), self.answers.message()).await.unwrap();
+        let answer = tokio::time::timeout(Duration::from_secs(10), self.answers.message())
+            .await
+            .unwrap();
         answer.and_then(|answer| answer.ok_or_else(|| Status::cancelled("the stream ended")))
     }
 
     pub async fn say(&mut self, message: Message) {
         // A stream that was refused no longer listens.
-        drop(self.sender.send(PushRequest { message: Some(message) }).await);
+        drop(
+            self.sender
+                .send(PushRequest {
+                    message: Some(message),
+                })
+                .await,
+        );
     }
 }
 
@@ -107,7 +158,10 @@ pub fn binding(svid: &Svid, node: &str, digest: &Digest) -> Binding {
         node: id(node),
         workload: "frontend-1".to_owned(),
         grant: "frontend".to_owned(),
-        artifacts: vec![BoundArtifact { role: Role::App, digests: vec![digest.clone()] }],
+        artifacts: vec![BoundArtifact {
+            role: Role::App,
+            digests: vec![digest.clone()],
+        }],
         handout: Handout::Api,
         not_before: now() - Duration::from_mins(1),
         not_after: now() + Duration::from_mins(30),

@@ -13,8 +13,8 @@ use identity::trust_bundle::TrustBundle;
 use identity::x509_svid::chain_to_pem;
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, SanType,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
 };
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 
@@ -55,7 +55,11 @@ impl Pki {
         let key = KeyPair::generate().unwrap();
         let params = authority("intermediate");
         let intermediate = params.signed_by(&key, &root_issuer).unwrap().der().clone();
-        Self { root, intermediate, issuer: Issuer::new(params, key) }
+        Self {
+            root,
+            intermediate,
+            issuer: Issuer::new(params, key),
+        }
     }
 
     pub fn svid(&self, identity: &str) -> Svid {
@@ -70,11 +74,19 @@ impl Pki {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.subject_alt_names = vec![SanType::URI(Ia5String::try_from(identity).unwrap())];
         let leaf = params.signed_by(&pair, &self.issuer).unwrap().der().clone();
-        Svid { leaf, intermediate: self.intermediate.clone(), key }
+        Svid {
+            leaf,
+            intermediate: self.intermediate.clone(),
+            key,
+        }
     }
 
     pub fn bundle(&self) -> TrustBundle {
-        TrustBundle::new(TrustDomain::parse(TRUST_DOMAIN).unwrap(), vec![self.root.clone()]).unwrap()
+        TrustBundle::new(
+            TrustDomain::parse(TRUST_DOMAIN).unwrap(),
+            vec![self.root.clone()],
+        )
+        .unwrap()
     }
 
     pub fn root_pem(&self) -> String {
@@ -97,19 +109,25 @@ impl Svid {
 
     /// The certificate as Envoy hands it on.
     pub fn field(&self) -> String {
-        let escaped = chain_to_pem([&self.leaf]).into_bytes().into_iter().map(|byte| match byte {
-            b' ' | b'\n' | b'+' | b'/' | b'=' => format!("%{byte:02X}"),
-            other => char::from(other).to_string(),
-        });
+        let escaped = chain_to_pem([&self.leaf])
+            .into_bytes()
+            .into_iter()
+            .map(|byte| match byte {
+                b' ' | b'\n' | b'+' | b'/' | b'=' => format!("%{byte:02X}"),
+                other => char::from(other).to_string(),
+            });
         escaped.collect()
     }
 }
 
 /// A signed statement that `digest` is ours.
 pub fn signed(digest: &Digest, key: &PrivateKey) -> Evidence {
-    let statement = Statement::signature_of(digest.clone(), None, std::collections::BTreeMap::new());
+    let statement =
+        Statement::signature_of(digest.clone(), None, std::collections::BTreeMap::new());
     let envelope = Envelope::sign(PAYLOAD_TYPE, statement.to_json().unwrap(), key).unwrap();
-    Evidence::Dsse { envelope: envelope.to_json().unwrap() }
+    Evidence::Dsse {
+        envelope: envelope.to_json().unwrap(),
+    }
 }
 
 fn authority(name: &str) -> CertificateParams {

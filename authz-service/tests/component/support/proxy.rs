@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Peer, Request as Attributes};
+use envoy_types::pb::envoy::service::auth::v3::attribute_context::{
+    HttpRequest, Peer, Request as Attributes,
+};
 use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
 use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use envoy_types::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest, CheckResponse};
@@ -49,10 +51,17 @@ pub struct Ask {
 }
 
 impl Ask {
-    pub fn new(caller: Option<&Svid>, method: &'static str, host: &'static str, path: &str) -> Self {
+    pub fn new(
+        caller: Option<&Svid>,
+        method: &'static str,
+        host: &'static str,
+        path: &str,
+    ) -> Self {
         Self {
             certificate: caller.map(Svid::field).unwrap_or_default(),
-            principal: caller.map(|caller| caller.identity().to_string()).unwrap_or_default(),
+            principal: caller
+                .map(|caller| caller.identity().to_string())
+                .unwrap_or_default(),
             method,
             host,
             path: path.to_owned(),
@@ -75,18 +84,29 @@ impl Ask {
     }
 
     fn message(&self) -> CheckRequest {
-        let source =
-            Peer { principal: self.principal.clone(), certificate: self.certificate.clone(), ..Peer::default() };
+        let source = Peer {
+            principal: self.principal.clone(),
+            certificate: self.certificate.clone(),
+            ..Peer::default()
+        };
         let http = HttpRequest {
             method: self.method.to_owned(),
             host: self.host.to_owned(),
             path: self.path.clone(),
             ..HttpRequest::default()
         };
-        let request = Attributes { http: Some(http), ..Attributes::default() };
-        let attributes =
-            AttributeContext { source: Some(source), request: Some(request), ..AttributeContext::default() };
-        CheckRequest { attributes: Some(attributes) }
+        let request = Attributes {
+            http: Some(http),
+            ..Attributes::default()
+        };
+        let attributes = AttributeContext {
+            source: Some(source),
+            request: Some(request),
+            ..AttributeContext::default()
+        };
+        CheckRequest {
+            attributes: Some(attributes),
+        }
     }
 }
 
@@ -97,7 +117,10 @@ impl Proxy {
             let socket = socket.clone();
             async move { UnixStream::connect(socket).await.map(TokioIo::new) }
         });
-        let channel = Endpoint::from_static("http://authz.test").connect_with_connector(connect).await.unwrap();
+        let channel = Endpoint::from_static("http://authz.test")
+            .connect_with_connector(connect)
+            .await
+            .unwrap();
         Self(AuthorizationClient::new(channel))
     }
 
@@ -106,19 +129,34 @@ impl Proxy {
     }
 
     pub async fn ask_traced(&self, ask: &Ask, traceparent: &'static str) -> Said {
-        said(&self.check(ask.message(), ask.timeout, Some(traceparent)).await)
+        said(
+            &self
+                .check(ask.message(), ask.timeout, Some(traceparent))
+                .await,
+        )
     }
 
     /// A message without a request in it.
     pub async fn ask_nothing(&self) -> Said {
-        said(&self.check(CheckRequest::default(), Duration::from_secs(5), None).await)
+        said(
+            &self
+                .check(CheckRequest::default(), Duration::from_secs(5), None)
+                .await,
+        )
     }
 
-    async fn check(&self, message: CheckRequest, timeout: Duration, traceparent: Option<&'static str>) -> CheckResponse {
+    async fn check(
+        &self,
+        message: CheckRequest,
+        timeout: Duration,
+        traceparent: Option<&'static str>,
+    ) -> CheckResponse {
         let mut request = Request::new(message);
         request.set_timeout(timeout);
         if let Some(traceparent) = traceparent {
-            request.metadata_mut().insert("traceparent", traceparent.parse().unwrap());
+            request
+                .metadata_mut()
+                .insert("traceparent", traceparent.parse().unwrap());
         }
         self.0.clone().check(request).await.unwrap().into_inner()
     }
@@ -133,16 +171,28 @@ fn said(response: &CheckResponse) -> Said {
         }
         HttpResponse::DeniedResponse(denied) => {
             assert!(!permits, "a denial with a status that permits");
-            (u16::try_from(denied.status.as_ref().unwrap().code).unwrap(), &denied.headers)
+            (
+                u16::try_from(denied.status.as_ref().unwrap().code).unwrap(),
+                &denied.headers,
+            )
         }
         HttpResponse::ErrorResponse(_) => panic!("an error response can permit"),
     };
     let header = |name: &str| {
         let mut found = headers.iter().filter_map(|option| option.header.as_ref());
-        found.find(|header| header.key == name).map(|header| header.value.clone())
+        found
+            .find(|header| header.key == name)
+            .map(|header| header.value.clone())
     };
     let fact = |name: &str| {
-        let value = response.dynamic_metadata.as_ref().unwrap().fields.get(name)?.kind.clone();
+        let value = response
+            .dynamic_metadata
+            .as_ref()
+            .unwrap()
+            .fields
+            .get(name)?
+            .kind
+            .clone();
         match value {
             Some(Kind::StringValue(text)) => Some(text),
             other => panic!("{name} is {other:?}"),

@@ -54,11 +54,19 @@ pub struct Image {
 
 impl Answer {
     pub fn ok(content_type: &'static str, body: Vec<u8>) -> Self {
-        Self { status: 200, content_type, body, delay: Duration::ZERO }
+        Self {
+            status: 200,
+            content_type,
+            body,
+            delay: Duration::ZERO,
+        }
     }
 
     pub fn status(status: u16) -> Self {
-        Self { status, ..Self::ok("text/plain", b"no".to_vec()) }
+        Self {
+            status,
+            ..Self::ok("text/plain", b"no".to_vec())
+        }
     }
 
     pub fn late(self, delay: Duration) -> Self {
@@ -73,7 +81,11 @@ impl Registry {
         let answers: Arc<Mutex<BTreeMap<String, Answer>>> = Arc::default();
         let mut serving = JoinSet::new();
         serving.spawn(serve(listener, Arc::clone(&answers)));
-        Self { address, answers, _serving: serving }
+        Self {
+            address,
+            answers,
+            _serving: serving,
+        }
     }
 
     /// Pushes an image under a tag. `content` tells images apart.
@@ -86,12 +98,20 @@ impl Registry {
             "layers": [{ "mediaType": LAYER, "digest": layer, "size": 1 }],
         });
         let digest = self.manifest(repository, tag, IMAGE, &manifest);
-        Image { digest, config, layer }
+        Image {
+            digest,
+            config,
+            layer,
+        }
     }
 
     /// Pushes an index over images under a tag.
     pub fn index(&self, repository: &str, tag: &str, children: &[&Image]) -> Digest {
-        let size = |child: &Image| self.answers.lock()[&manifest_path(repository, child.digest.as_str())].body.len();
+        let size = |child: &Image| {
+            self.answers.lock()[&manifest_path(repository, child.digest.as_str())]
+                .body
+                .len()
+        };
         let children: Vec<_> = children
             .iter()
             .map(|child| json!({ "mediaType": IMAGE, "digest": child.digest, "size": size(child) }))
@@ -124,7 +144,10 @@ impl Registry {
         let tag = format!("sha256-{}.sig", digest.hex());
         self.manifest(repository, &tag, IMAGE, &manifest);
         let blob = format!("/v2/{repository}/blobs/{layer}");
-        self.put(&blob, Answer::ok("application/octet-stream", payload.into_bytes()));
+        self.put(
+            &blob,
+            Answer::ok("application/octet-stream", payload.into_bytes()),
+        );
     }
 
     /// Moves a tag to the manifest that has this digest.
@@ -143,7 +166,13 @@ impl Registry {
         self.put(&manifest_path(repository, reference), answer);
     }
 
-    fn manifest(&self, repository: &str, tag: &str, media_type: &'static str, json: &serde_json::Value) -> Digest {
+    fn manifest(
+        &self,
+        repository: &str,
+        tag: &str,
+        media_type: &'static str,
+        json: &serde_json::Value,
+    ) -> Digest {
         let bytes = json.to_string().into_bytes();
         let digest = Digest::sha256_of(&bytes);
         for reference in [tag, digest.as_str()] {
@@ -158,10 +187,18 @@ impl Registry {
         let tags: Vec<String> = {
             let answers = self.answers.lock();
             let names = answers.keys().filter_map(|path| path.strip_prefix(&prefix));
-            names.filter(|name| !name.contains(':')).map(str::to_owned).collect()
+            names
+                .filter(|name| !name.contains(':'))
+                .map(str::to_owned)
+                .collect()
         };
-        let list = json!({ "name": repository, "tags": tags }).to_string().into_bytes();
-        self.put(&format!("/v2/{repository}/tags/list"), Answer::ok("application/json", list));
+        let list = json!({ "name": repository, "tags": tags })
+            .to_string()
+            .into_bytes();
+        self.put(
+            &format!("/v2/{repository}/tags/list"),
+            Answer::ok("application/json", list),
+        );
     }
 }
 
@@ -175,16 +212,26 @@ async fn serve(listener: TcpListener, answers: Arc<Mutex<BTreeMap<String, Answer
         let (stream, _) = listener.accept().await.unwrap();
         let answers = Arc::clone(&answers);
         let service = service_fn(move |request: Request<Incoming>| {
-            let answer = answers.lock().get(request.uri().path()).cloned().unwrap_or_else(|| Answer::status(404));
+            let answer = answers
+                .lock()
+                .get(request.uri().path())
+                .cloned()
+                .unwrap_or_else(|| Answer::status(404));
             async move {
                 tokio::time::sleep(answer.delay).await;
-                let response = Response::builder().status(answer.status).header("content-type", answer.content_type);
+                let response = Response::builder()
+                    .status(answer.status)
+                    .header("content-type", answer.content_type);
                 Ok::<_, Infallible>(response.body(Full::new(Bytes::from(answer.body))).unwrap())
             }
         });
         connections.spawn(async move {
             // A client that breaks off is no news.
-            drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
+            drop(
+                http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await,
+            );
         });
     }
 }

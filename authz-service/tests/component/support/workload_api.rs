@@ -3,10 +3,13 @@
 use std::path::Path;
 use std::pin::Pin;
 
-use countersign_proto::workload::spiffe_workload_api_server::{SpiffeWorkloadApi, SpiffeWorkloadApiServer};
+use countersign_proto::workload::spiffe_workload_api_server::{
+    SpiffeWorkloadApi, SpiffeWorkloadApiServer,
+};
 use countersign_proto::workload::{
     JwtBundlesRequest, JwtBundlesResponse, JwtsvidRequest, JwtsvidResponse, ValidateJwtsvidRequest,
-    ValidateJwtsvidResponse, X509BundlesRequest, X509BundlesResponse, X509svid, X509svidRequest, X509svidResponse,
+    ValidateJwtsvidResponse, X509BundlesRequest, X509BundlesResponse, X509svid, X509svidRequest,
+    X509svidResponse,
 };
 use futures_util::{Stream, StreamExt as _, stream};
 use tokio::net::UnixListener;
@@ -31,7 +34,10 @@ impl WorkloadApi {
         let mut serving = JoinSet::new();
         serving.spawn(async move {
             let server = Server::builder().add_service(SpiffeWorkloadApiServer::new(api));
-            server.serve_with_incoming(UnixListenerStream::new(listener)).await.unwrap();
+            server
+                .serve_with_incoming(UnixListenerStream::new(listener))
+                .await
+                .unwrap();
         });
         Self { _serving: serving }
     }
@@ -40,12 +46,19 @@ impl WorkloadApi {
 fn response(svid: &Svid, pki: &Pki) -> X509svidResponse {
     let svid = X509svid {
         spiffe_id: AUTHZ.to_owned(),
-        x509_svid: svid.chain().iter().flat_map(|certificate| certificate.to_vec()).collect(),
+        x509_svid: svid
+            .chain()
+            .iter()
+            .flat_map(|certificate| certificate.to_vec())
+            .collect(),
         x509_svid_key: svid.key.pkcs8_der().to_vec(),
         bundle: pki.root.to_vec(),
         hint: String::new(),
     };
-    X509svidResponse { svids: vec![svid], ..X509svidResponse::default() }
+    X509svidResponse {
+        svids: vec![svid],
+        ..X509svidResponse::default()
+    }
 }
 
 struct Api(X509svidResponse);
@@ -77,7 +90,10 @@ impl SpiffeWorkloadApi for Api {
         Err(Status::unimplemented("not asked for"))
     }
 
-    async fn fetch_jwtsvid(&self, _request: Request<JwtsvidRequest>) -> Result<Response<JwtsvidResponse>, Status> {
+    async fn fetch_jwtsvid(
+        &self,
+        _request: Request<JwtsvidRequest>,
+    ) -> Result<Response<JwtsvidResponse>, Status> {
         Err(Status::unimplemented("not asked for"))
     }
 

@@ -14,11 +14,11 @@ use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider};
 use tempfile::TempDir;
 
 use super::agent::{self, Stream, binding};
+use super::eventually;
 use super::pki::{AGENT, FRONTEND, PULLER, Pki, Svid, signed};
-use super::proxy::{Proxy, Said, Ask};
+use super::proxy::{Ask, Proxy, Said};
 use super::registry::Registry;
 use super::workload_api::WorkloadApi;
-use super::eventually;
 
 /// Everything that outlives a replica.
 pub struct World {
@@ -138,7 +138,9 @@ records: {{ file: {dir}/records.jsonl }}
     /// Starts a replica; it may not be ready yet.
     pub async fn start(&self) -> Replica {
         let spans = InMemorySpanExporter::default();
-        let provider = SdkTracerProvider::builder().with_simple_exporter(spans.clone()).build();
+        let provider = SdkTracerProvider::builder()
+            .with_simple_exporter(spans.clone())
+            .build();
         let lifecycle = Lifecycle::new();
         let parts = Parts {
             config: self.config(),
@@ -147,7 +149,12 @@ records: {{ file: {dir}/records.jsonl }}
             lifecycle: lifecycle.clone(),
         };
         let app = app::start(parts).await.unwrap();
-        Replica { app, lifecycle, spans, _provider: provider }
+        Replica {
+            app,
+            lifecycle,
+            spans,
+            _provider: provider,
+        }
     }
 
     /// Starts a replica that has heard its agent: both workloads run a program that is signed.
@@ -156,15 +163,21 @@ records: {{ file: {dir}/records.jsonl }}
         let mut stream = self.stream(&replica).await;
         stream.batch(self.state(), &self.agent.key).await.unwrap();
         stream.end_of_state().await;
-        tokio::time::timeout(Duration::from_secs(10), replica.app.readiness.ready()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(10), replica.app.readiness.ready())
+            .await
+            .unwrap();
         (replica, stream)
     }
 
     /// A stream of the agent that has said hello.
     pub async fn stream(&self, replica: &Replica) -> Stream {
         replica.serves_the_feed().await;
-        let mut stream = agent::connect(replica.app.addresses.feed, &self.pki, &self.agent).await.unwrap();
-        stream.hello(replica.app.snapshots.load().policy.hash(), &self.pki).await;
+        let mut stream = agent::connect(replica.app.addresses.feed, &self.pki, &self.agent)
+            .await
+            .unwrap();
+        stream
+            .hello(replica.app.snapshots.load().policy.hash(), &self.pki)
+            .await;
         stream
     }
 
@@ -173,19 +186,28 @@ records: {{ file: {dir}/records.jsonl }}
         vec![
             FeedItem::Binding(binding(&self.frontend, AGENT, &self.program)),
             FeedItem::Binding(binding(&self.puller, AGENT, &self.program)),
-            FeedItem::Evidence { digest: self.program.clone(), evidence: vec![signed(&self.program, &self.release)] },
+            FeedItem::Evidence {
+                digest: self.program.clone(),
+                evidence: vec![signed(&self.program, &self.release)],
+            },
         ]
     }
 
     /// The lines of the record file.
     pub fn records(&self) -> Vec<serde_json::Value> {
         let text = std::fs::read_to_string(self.path("records.jsonl")).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
     /// The record of one decision.
     pub fn record(&self, id: &str) -> serde_json::Value {
-        let found: Vec<_> = self.records().into_iter().filter(|record| record["id"] == id).collect();
+        let found: Vec<_> = self
+            .records()
+            .into_iter()
+            .filter(|record| record["id"] == id)
+            .collect();
         assert_eq!(found.len(), 1, "records of {id}");
         found.into_iter().next().unwrap()
     }
@@ -203,7 +225,12 @@ impl Replica {
     /// Waits for the own certificate, before which nobody is accepted.
     pub async fn serves_the_feed(&self) {
         eventually("an own certificate", async || {
-            !self.app.readiness.missing().iter().any(|part| &**part == "own certificate")
+            !self
+                .app
+                .readiness
+                .missing()
+                .iter()
+                .any(|part| &**part == "own certificate")
         })
         .await;
     }
@@ -211,13 +238,18 @@ impl Replica {
     /// A page of the health server.
     pub async fn page(&self, path: &str) -> (u16, String) {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-        let mut stream = tokio::net::TcpStream::connect(self.app.addresses.health).await.unwrap();
+        let mut stream = tokio::net::TcpStream::connect(self.app.addresses.health)
+            .await
+            .unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        (
+            head.split(' ').nth(1).unwrap().parse().unwrap(),
+            body.to_owned(),
+        )
     }
 
     /// Everything recorded so far is in the file.
