@@ -27,14 +27,17 @@ pub(crate) async fn with_world(
         return Err(error);
     }
     let mut stage = Stage::set(world).map_err(|(error, _)| error)?;
-    let played = play(&mut stage, &spans).await;
-    let files = if played.is_ok() {
+    // A failed assertion must not leave programs behind.
+    let played = AssertUnwindSafe(play(&mut stage, &spans))
+        .catch_unwind()
+        .await;
+    let files = if matches!(played, Ok(Ok(()))) {
         Files::Remove
     } else {
         Files::Leave
     };
     stage.world.stop(files).await?;
-    played
+    played.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// Two worlds at once would share the uids of their programs.
