@@ -1,5 +1,7 @@
 //! EDGE. Envoy's external authorization: bytes off the wire in, one `CheckResponse` out, whatever happens between.
 
+#[cfg(test)]
+mod fake_judge;
 pub mod framing;
 pub mod judge;
 pub mod listener;

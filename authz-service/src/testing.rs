@@ -1,11 +1,10 @@
-//! What unit and component tests here build their worlds from: a CA, certificates of any shape, evidence and a policy.
-//!
-//! Names only other crates, so that the component tests can include the same file.
+//! What unit tests here build their worlds from: a CA, certificates of any shape, evidence and a policy.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use daemon::tls::SvidMaterial;
 use evidence::digest::Digest;
 use evidence::vouched::{Claims, Format, Signature, Vouched};
 use identity::spiffe_id::TrustDomain;
@@ -80,7 +79,7 @@ impl Authority {
             .subject_alt_names
             .extend(shape.dns.iter().map(|name| SanType::DnsName(text(name))));
         let der = params.signed_by(&key, &self.issuer).unwrap().der().clone();
-        Leaf { der }
+        Leaf { der, key }
     }
 }
 
@@ -108,11 +107,17 @@ pub(crate) const FRONTEND: &str = "spiffe://acme.test/ns/web/sa/frontend";
 /// A certificate as the proxy hands it on.
 pub(crate) struct Leaf {
     pub(crate) der: CertificateDer<'static>,
+    key: KeyPair,
 }
 
 impl Leaf {
     pub(crate) fn key(&self) -> identity::SpkiHash {
         identity::Leaf::parse(&self.der).unwrap().spki
+    }
+
+    /// What its holder proves itself with in TLS.
+    pub(crate) fn material(&self) -> SvidMaterial {
+        SvidMaterial::new(vec![self.der.clone()], &self.key.serialize_der()).unwrap()
     }
 
     pub(crate) fn field(&self) -> Bytes {

@@ -100,7 +100,7 @@ impl Drop for Flight<'_> {
         if self.state == State::Flying {
             // A panic here would be one in a drop.
             let _recorded = catch_unwind(AssertUnwindSafe(|| {
-                self.judge.cancelled(&self.asked, &self.call)
+                self.judge.cancelled(&self.asked, &self.call);
             }));
         }
     }

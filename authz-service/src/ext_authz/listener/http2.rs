@@ -50,6 +50,7 @@ fn builder(lifecycle: Lifecycle) -> http2::Builder<Streams> {
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
         .max_header_list_size(MAX_METADATA_BYTES)
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE);
@@ -78,6 +79,9 @@ where
 
 /// 1024 // a proxy opens another connection beyond it; the limit of the whole service is lower.
 const MAX_STREAMS: u32 = 1024;
+/// 1024 // a proxy resets the Checks of callers that leave; h2 takes more than 20 at once for an attack and ends the connection,
+/// and with it the Checks of everyone else.
+const MAX_PENDING_RESETS: usize = 1024;
 /// 1 MiB // HTTP/2 refuses a request with more before we see it, and a caller's own `tracestate` travels in the proxy's metadata:
 /// the limit must lie above all that a proxy lets its callers send (Envoy: 60 KiB unless configured).
 const MAX_METADATA_BYTES: u32 = 1024 * 1024;

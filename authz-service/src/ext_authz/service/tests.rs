@@ -1,115 +1,15 @@
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::service::auth::v3::CheckResponse;
 use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
-use futures_util::future::BoxFuture;
 use http_body_util::{BodyExt as _, Full};
-use parking_lot::Mutex;
 use prost::Message as _;
 
 use super::*;
-use crate::check::{ClientShape, Verdict};
-use crate::denial::Denial;
-use crate::ext_authz::request::InvalidRequest;
+use crate::ext_authz::fake_judge::{FakeJudge, Mood, Noon};
 use crate::testing::noon;
-
-/// What the judge does when it is asked.
-#[derive(Clone, Copy, Debug)]
-enum Mood {
-    Denies,
-    Sleeps,
-    Panics,
-    PanicsAtEverything,
-}
-
-#[derive(Debug)]
-struct FakeJudge {
-    mood: Mood,
-    asked: AtomicUsize,
-    records: Mutex<Vec<String>>,
-    calls: Mutex<Vec<CallContext>>,
-}
-
-impl FakeJudge {
-    fn new(mood: Mood) -> Arc<Self> {
-        Arc::new(Self {
-            mood,
-            asked: AtomicUsize::new(0),
-            records: Mutex::default(),
-            calls: Mutex::default(),
-        })
-    }
-
-    fn record(&self, what: &str, asked: &Result<RawCheck, InvalidRequest>) {
-        let asked = asked
-            .as_ref()
-            .map_or_else(|invalid| format!("{invalid:?}"), |_| "read".to_owned());
-        self.records.lock().push(format!("{what} {asked}"));
-    }
-
-    fn records(&self) -> Vec<String> {
-        self.records.lock().clone()
-    }
-}
-
-impl Judge for FakeJudge {
-    fn check<'a>(
-        &'a self,
-        asked: &'a Result<RawCheck, InvalidRequest>,
-        call: &'a CallContext,
-    ) -> BoxFuture<'a, Answer> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        self.calls.lock().push(call.clone());
-        async move {
-            match self.mood {
-                Mood::Denies => {
-                    self.record("denied no-rule-matched", asked);
-                    deny(Reason::NoRuleMatched)
-                }
-                Mood::Sleeps => std::future::pending().await,
-                Mood::Panics | Mood::PanicsAtEverything => panic!("a bug"),
-            }
-        }
-        .boxed()
-    }
-
-    fn denied(
-        &self,
-        reason: Reason,
-        asked: &Result<RawCheck, InvalidRequest>,
-        _call: &CallContext,
-    ) -> Answer {
-        assert!(
-            !matches!(self.mood, Mood::PanicsAtEverything),
-            "a second bug"
-        );
-        self.record(&format!("denied {reason}"), asked);
-        deny(reason)
-    }
-
-    fn cancelled(&self, asked: &Result<RawCheck, InvalidRequest>, _call: &CallContext) {
-        self.record("cancelled", asked);
-    }
-}
-
-fn deny(reason: Reason) -> Answer {
-    Answer {
-        decision_id: "id".to_owned(),
-        verdict: Verdict::Deny(Denial::new(reason, "")),
-        client: ClientShape::Http,
-    }
-}
-
-#[derive(Debug)]
-struct Noon;
-
-impl Clock for Noon {
-    fn now(&self) -> SystemTime {
-        noon()
-    }
-}
 
 fn service(judge: &Arc<FakeJudge>, in_flight: usize) -> CheckService {
     let judge: Arc<dyn Judge> = Arc::<FakeJudge>::clone(judge);
