@@ -46,6 +46,7 @@ const PACKAGES: [Package; 5] = [
 
 /// `apt-get` starts a daemon it installs, unless this program says no (exit code 101).
 const NO_SERVICES: &str = "#!/bin/sh\nexit 101\n";
+const SYSTEMCTL: &str = "/usr/bin/systemctl";
 const POLICY_RC_D: &str = "/usr/sbin/policy-rc.d";
 
 /// Installs the packages that are missing, without starting any service.
@@ -68,7 +69,21 @@ pub(super) fn bring() -> anyhow::Result<()> {
         ));
     }
     let names: Vec<&str> = missing.iter().map(|package| package.name).collect();
-    install(&names)
+    install(&names)?;
+    names.iter().try_for_each(|name| keep_off(name))
+}
+
+/// A package with a service leaves it enabled for the next boot, on a machine with systemd: we wanted its program only.
+fn keep_off(package: &str) -> anyhow::Result<()> {
+    let unit = format!("{package}.service");
+    let installed = Path::new("/lib/systemd/system").join(&unit).exists();
+    if installed && Path::new(SYSTEMCTL).exists() {
+        run::step(
+            &format!("leave {unit} off"),
+            Command::new(SYSTEMCTL).args(["--quiet", "disable", &unit]),
+        )?;
+    }
+    Ok(())
 }
 
 /// Installs packages by name.

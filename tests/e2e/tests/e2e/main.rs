@@ -3,6 +3,7 @@
 //! Each test needs root, the tools of `cargo xtask setup`, and the programs that `cargo xtask test` builds.
 
 mod demo;
+mod explaining;
 mod issuing;
 mod operating;
 mod stage;

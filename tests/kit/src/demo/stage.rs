@@ -71,7 +71,11 @@ impl Stage {
     }
 
     /// Where a listener with one defence taken away is.
-    pub(super) fn extra(&self, name: &str) -> anyhow::Result<SocketAddr> {
+    ///
+    /// # Errors
+    ///
+    /// When there is none of that name.
+    pub fn extra(&self, name: &str) -> anyhow::Result<SocketAddr> {
         self.world
             .ports
             .extra

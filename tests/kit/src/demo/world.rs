@@ -142,26 +142,46 @@ impl World {
             .await
     }
 
-    /// `authz-service explain ID`, from the running program or, if it does not run, from its record file.
+    /// `authz-service explain ID`, from the running program or from its record file.
     ///
     /// # Errors
     ///
     /// When it does not end in time.
     pub async fn explain(&self, decision: &str, from: ExplainFrom) -> anyhow::Result<Finished> {
-        let command = Program::new(
+        self.explain_as(decision, from, "text").await
+    }
+
+    /// `authz-service explain ID --output json`.
+    ///
+    /// # Errors
+    ///
+    /// When it does not know the decision.
+    pub async fn explanation(&self, decision: &str, from: ExplainFrom) -> anyhow::Result<Value> {
+        let explained = self.explain_as(decision, from, "json").await?;
+        serde_json::from_str(&explained.out)
+            .with_context(|| format!("no explanation of {decision}: {}", explained.err))
+    }
+
+    async fn explain_as(
+        &self,
+        decision: &str,
+        from: ExplainFrom,
+        output: &str,
+    ) -> anyhow::Result<Finished> {
+        let (option, place) = match from {
+            ExplainFrom::Admin => ("--admin", self.layout.authz_admin()),
+            ExplainFrom::Records => ("--records", self.layout.records()),
+        };
+        Program::new(
             "operator-explain",
             self.layout.bin("authz-service"),
             &self.layout.logs(),
-        );
-        let command = match from {
-            ExplainFrom::Admin => command
-                .args(["explain", "--admin"])
-                .arg(self.layout.authz_admin()),
-            ExplainFrom::Records => command
-                .args(["explain", "--records"])
-                .arg(self.layout.records()),
-        };
-        command.arg(decision).finish(COMMAND).await
+        )
+        .args(["explain", "--output", output, option])
+        .arg(place)
+        .arg(decision)
+        .finish(COMMAND)
+        .await
     }
 
     /// The record of one decision.
