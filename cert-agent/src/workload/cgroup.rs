@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+};
 
 mod mount;
 
@@ -120,8 +123,8 @@ impl Cgroup {
 
     /// Stops every process in it and below, and waits until all have stopped. They go on when the value is dropped, however that comes about.
     pub(super) fn freeze(&self, patience: Duration) -> io::Result<Frozen<'_>> {
-        let frozen = Frozen(self); // first: a freeze that is not complete in time is undone too
         self.write("cgroup.freeze", "1")?;
+        let frozen = Frozen(self); // before the wait: a freeze that is not complete in time is undone too
         self.wait_for_event("frozen 1", patience)?;
         Ok(frozen)
     }
@@ -163,10 +166,13 @@ impl Cgroup {
                 ));
             }
             let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-            poll(
+            match poll(
                 &mut [PollFd::new(events.as_fd(), PollFlags::POLLPRI)],
                 timeout,
-            )?;
+            ) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 }
@@ -180,5 +186,86 @@ impl Drop for Frozen<'_> {
         if let Err(error) = self.0.write("cgroup.freeze", "0") {
             tracing::error!(cgroup = self.0.name, %error, "scope could not be thawed; its processes stand still");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        panic::{AssertUnwindSafe, catch_unwind},
+        process::{Child, Command},
+    };
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    /// A cgroup of the test's own, and a process in it.
+    fn busy(name: &str) -> (Cgroup, Child) {
+        let cgroup = Cgroup::under(
+            &Mount::find().unwrap(),
+            &format!("countersign-unit-{}-{name}", std::process::id()),
+        );
+        cgroup.create().unwrap();
+        let child = Command::new("sleep").arg("100").spawn().unwrap();
+        cgroup
+            .write("cgroup.procs", &child.id().to_string())
+            .unwrap();
+        (cgroup, child)
+    }
+
+    fn ended(cgroup: &Cgroup, mut child: Child) {
+        cgroup.end(PATIENCE).unwrap();
+        assert!(!child.wait().unwrap().success());
+        assert!(!cgroup.directory().exists());
+    }
+
+    #[test]
+    fn processes_stand_still_until_the_guard_is_dropped() {
+        let (cgroup, child) = busy("guard");
+        assert_eq!(cgroup.processes().unwrap(), [child.id()]);
+        let frozen = cgroup.freeze(PATIENCE).unwrap();
+        cgroup.wait_for_event("frozen 1", Duration::ZERO).unwrap();
+        drop(frozen);
+        cgroup.wait_for_event("frozen 0", PATIENCE).unwrap();
+        ended(&cgroup, child);
+    }
+
+    #[test]
+    fn panic_thaws() {
+        let (cgroup, child) = busy("panic");
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let _frozen = cgroup.freeze(PATIENCE).unwrap();
+            panic!("in the middle of a look");
+        }));
+        assert!(panicked.is_err());
+        cgroup.wait_for_event("frozen 0", PATIENCE).unwrap();
+        ended(&cgroup, child);
+    }
+
+    #[test]
+    fn freeze_that_is_late_is_undone() {
+        let (cgroup, child) = busy("late");
+        // The time is over before the first process can have stopped, or it is not: either way nothing stands still after.
+        drop(cgroup.freeze(Duration::ZERO));
+        cgroup.wait_for_event("frozen 0", PATIENCE).unwrap();
+        ended(&cgroup, child);
+    }
+
+    #[test]
+    fn frozen_cgroup_can_be_ended() {
+        let (cgroup, child) = busy("frozen");
+        cgroup.write("cgroup.freeze", "1").unwrap();
+        cgroup.wait_for_event("frozen 1", PATIENCE).unwrap();
+        ended(&cgroup, child);
+    }
+
+    #[test]
+    fn cgroup_that_is_not_there_cannot_be_frozen() {
+        let cgroup = Cgroup::under(&Mount::find().unwrap(), "countersign-unit-missing");
+        assert_eq!(
+            cgroup.freeze(PATIENCE).unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::socket::{UnixCredentials, getsockopt, sockopt},
+    sys::socket::{getsockopt, sockopt},
 };
 use policy::{grant::Selector, reason::Reason};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -67,15 +67,16 @@ impl Peer {
     /// # Errors
     /// `workload-gone` when it has ended, `attestor-failed` when it cannot be seen from here.
     pub fn of(stream: &UnixStream) -> Result<Self, Refused> {
-        let credentials = getsockopt(stream, sockopt::PeerCredentials)
-            .map_err(|error| failed("its credentials", &error.into()))?;
+        let credentials = Credentials::of(stream)?;
         let named = |refused: Refused| {
             refused.of(
-                name(credentials.pid()),
-                selectors(credentials.uid(), credentials.gid()),
+                name(credentials.pid),
+                selectors(credentials.uid, credentials.gid),
             )
         };
-        Self::pin(stream, credentials).map_err(named)
+        let pinned = pidfd_of(stream, credentials)
+            .and_then(|(pidfd, identification)| Self::pin(credentials, pidfd, identification));
+        pinned.map_err(named)
     }
 
     /// The process id.
@@ -179,12 +180,16 @@ impl Peer {
         Err(Refused::new(Reason::WorkloadChanged, detail))
     }
 
-    fn pin(stream: &UnixStream, credentials: UnixCredentials) -> Result<Self, Refused> {
-        let pid = u32::try_from(credentials.pid())
+    fn pin(
+        credentials: Credentials,
+        pidfd: OwnedFd,
+        identification: Identification,
+    ) -> Result<Self, Refused> {
+        let Credentials { pid, uid, gid } = credentials;
+        let pid = u32::try_from(pid)
             .ok()
             .filter(|pid| *pid > 0)
             .ok_or_else(unseen)?;
-        let (pidfd, identification) = pidfd_of(stream, credentials.pid())?;
         let process = Process::open(pid).map_err(|error| failed("its process", &error))?;
         let read = || -> io::Result<_> {
             Ok((
@@ -199,14 +204,13 @@ impl Peer {
             return Err(gone());
         }
         let (start_time, uids, executable) = read.map_err(|error| failed("its process", &error))?;
-        if identification == Identification::PidfdOpen && !uids.contains(&credentials.uid()) {
+        if identification == Identification::PidfdOpen && !uids.contains(&uid) {
             return Err(Refused::new(
                 Reason::AttestorFailed,
                 "the process with the peer's id has another uid",
             ));
         }
         let pidfd = watch(pidfd).map_err(|error| failed("its end", &error))?;
-        let (uid, gid) = (credentials.uid(), credentials.gid());
         Ok(Self(Arc::new(Inner {
             pidfd,
             process,
@@ -216,6 +220,26 @@ impl Peer {
             executable,
             identification,
         })))
+    }
+}
+
+/// `SO_PEERCRED`: who connected, at that time.
+#[derive(Debug, Clone, Copy)]
+struct Credentials {
+    pid: i32,
+    uid: u32,
+    gid: u32,
+}
+
+impl Credentials {
+    fn of(stream: &UnixStream) -> Result<Self, Refused> {
+        let found = getsockopt(stream, sockopt::PeerCredentials)
+            .map_err(|error| failed("its credentials", &error.into()))?;
+        Ok(Self {
+            pid: found.pid(),
+            uid: found.uid(),
+            gid: found.gid(),
+        })
     }
 }
 
@@ -267,16 +291,21 @@ fn watch(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::with_interest(pidfd, Interest::READABLE)
 }
 
-fn pidfd_of(stream: &UnixStream, pid: i32) -> Result<(OwnedFd, Identification), Refused> {
+fn pidfd_of(
+    stream: &UnixStream,
+    credentials: Credentials,
+) -> Result<(OwnedFd, Identification), Refused> {
     match getsockopt(stream, sockopt::PeerPidfd) {
-        Ok(pidfd) => return Ok((pidfd, Identification::PeerPidfd)),
-        Err(Errno::ENOPROTOOPT) => {} // before Linux 6.5
-        Err(Errno::ESRCH | Errno::EINVAL | Errno::ENODATA) => return Err(gone()),
-        Err(error) => return Err(failed("its pidfd", &error.into())),
+        Ok(pidfd) => Ok((pidfd, Identification::PeerPidfd)),
+        Err(Errno::ENOPROTOOPT) => Ok((open_pidfd(credentials.pid)?, Identification::PidfdOpen)), // before Linux 6.5
+        Err(Errno::ESRCH | Errno::EINVAL | Errno::ENODATA) => Err(gone()),
+        Err(error) => Err(failed("its pidfd", &error.into())),
     }
-    let pidfd = pidfd_open(Pid::from_raw(pid).ok_or_else(unseen)?, PidfdFlags::empty())
-        .map_err(|error| failed("its pidfd", &error.into()))?;
-    Ok((pidfd, Identification::PidfdOpen))
+}
+
+fn open_pidfd(pid: i32) -> Result<OwnedFd, Refused> {
+    let pid = Pid::from_raw(pid).ok_or_else(unseen)?;
+    pidfd_open(pid, PidfdFlags::empty()).map_err(|error| failed("its pidfd", &error.into()))
 }
 
 fn unseen() -> Refused {
@@ -303,4 +332,103 @@ pub(super) fn failed(what: &str, error: &io::Error) -> Refused {
 
 fn name(pid: i32) -> String {
     format!("pid {pid}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own() -> Credentials {
+        let pid = i32::try_from(std::process::id()).unwrap();
+        Credentials {
+            pid,
+            uid: nix::unistd::geteuid().as_raw(),
+            gid: nix::unistd::getegid().as_raw(),
+        }
+    }
+
+    fn pinned_by_pidfd_open(credentials: Credentials) -> Result<Peer, Refused> {
+        Peer::pin(
+            credentials,
+            open_pidfd(credentials.pid)?,
+            Identification::PidfdOpen,
+        )
+    }
+
+    #[tokio::test]
+    async fn peer_of_a_pair_is_this_process() {
+        let (stream, _other) = UnixStream::pair().unwrap();
+        let peer = Peer::of(&stream).unwrap();
+        assert_eq!((peer.pid(), peer.uid()), (std::process::id(), own().uid));
+        assert_eq!(
+            peer.selectors().first().unwrap().as_str(),
+            format!("unix:uid:{}", own().uid)
+        );
+        assert!(peer.check_lives().is_ok());
+    }
+
+    #[tokio::test]
+    async fn peer_is_pinned_without_so_peerpidfd_too() {
+        let (stream, _other) = UnixStream::pair().unwrap();
+        let (by_socket, by_id) = (
+            Peer::of(&stream).unwrap(),
+            pinned_by_pidfd_open(own()).unwrap(),
+        );
+        assert_eq!(by_id.identification(), Identification::PidfdOpen);
+        assert_eq!(
+            (by_socket.pid(), by_socket.start_time()),
+            (by_id.pid(), by_id.start_time())
+        );
+        assert_eq!(by_socket.executable().id(), by_id.executable().id());
+    }
+
+    #[tokio::test]
+    async fn process_that_took_over_the_id_is_not_the_peer() {
+        let refused = pinned_by_pidfd_open(Credentials {
+            uid: own().uid.wrapping_add(1),
+            ..own()
+        })
+        .unwrap_err();
+        assert_eq!(refused.reason, Reason::AttestorFailed);
+    }
+
+    #[tokio::test]
+    async fn process_that_cannot_be_seen_fails_the_attestor() {
+        let refused = pinned_by_pidfd_open(Credentials { pid: 0, ..own() }).unwrap_err();
+        assert_eq!(refused.reason, Reason::AttestorFailed);
+    }
+
+    #[tokio::test]
+    async fn ended_process_is_gone_before_and_after_it_is_reaped() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let credentials = Credentials {
+            pid: i32::try_from(child.id()).unwrap(),
+            ..own()
+        };
+        let pidfd = open_pidfd(credentials.pid).unwrap();
+        while !has_exited(pidfd.as_fd()).unwrap() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(
+            Peer::pin(
+                credentials,
+                pidfd.try_clone().unwrap(),
+                Identification::PeerPidfd
+            )
+            .unwrap_err()
+            .reason,
+            Reason::WorkloadGone
+        );
+        child.wait().unwrap();
+        assert_eq!(
+            Peer::pin(credentials, pidfd, Identification::PeerPidfd)
+                .unwrap_err()
+                .reason,
+            Reason::WorkloadGone
+        );
+        assert_eq!(
+            pinned_by_pidfd_open(credentials).unwrap_err().reason,
+            Reason::WorkloadGone
+        );
+    }
 }
