@@ -5,11 +5,11 @@ use std::{collections::BTreeSet, pin::Pin, sync::Arc, time::SystemTime};
 use countersign_proto::agent::{
     self, ExecRequest, ExecResponse, ExplainWorkloadRequest, ExplainWorkloadResponse,
     ListWorkloadsRequest, ListWorkloadsResponse, RotateWorkloadRequest, RotateWorkloadResponse,
-    agent_admin_server::AgentAdmin,
+    agent_admin_server::{AgentAdmin, AgentAdminServer},
 };
 use futures_util::Stream;
 use policy::reason::Reason;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming, service::Routes};
 
 use crate::{
     exec::{self, Admission},
@@ -18,6 +18,8 @@ use crate::{
     rotation::{Holding, Rotation},
     workload::{Peer, Refused, Scopes, Workload},
 };
+
+pub mod client;
 
 /// The service.
 #[derive(Clone)]
@@ -33,6 +35,17 @@ pub struct Admin {
 }
 
 impl Admin {
+    /// The services of the admin socket.
+    ///
+    /// # Errors
+    /// Our own descriptors do not read.
+    pub fn routes(self) -> Result<Routes, tonic_reflection::server::Error> {
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(agent::FILE_DESCRIPTOR_SET)
+            .build_v1()?;
+        Ok(Routes::new(AgentAdminServer::new(self)).add_service(reflection))
+    }
+
     /// The socket's mode keeps others out; this holds when the mode was changed.
     fn requester<T>(&self, request: &Request<T>) -> Result<Peer, Status> {
         let refuse = |detail: String| {

@@ -4,7 +4,8 @@ mod addresses;
 mod serve;
 
 use std::{
-    os::unix::fs::DirBuilderExt as _,
+    fs::Permissions,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -235,13 +236,15 @@ pub enum StartError {
     },
 }
 
+/// Makes a directory with exactly this mode, whatever the umask; one that is there stays as it is.
 fn directory(path: &Path, mode: u32) -> Result<(), StartError> {
-    let created = std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(mode)
-        .create(path);
-    created.map_err(|source| StartError::Directory {
+    let failed = |source| StartError::Directory {
         path: path.to_owned(),
         source,
-    })
+    };
+    if path.is_dir() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(path).map_err(failed)?;
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed)
 }

@@ -4,6 +4,7 @@ mod budget;
 pub mod connection;
 pub mod counter;
 pub mod files;
+pub mod routes;
 pub mod sds;
 pub mod svid;
 pub mod workload_api;

@@ -31,12 +31,14 @@ pub trait Issuer: Send + Sync {
 }
 
 /// Who stands behind the chains of an issuer.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authorities {
     /// The roots of the trust domain.
     pub bundle: TrustBundle,
-    /// The signing certificates between a leaf and a root.
+    /// The signing certificates between a leaf and a root: those that sign, will sign, or have signed what is still in use.
     pub intermediates: Vec<CertificateDer<'static>>,
+    /// The one that signs now.
+    pub signing: CertificateDer<'static>,
 }
 
 /// What is asked of an issuer: everything but the private key.

@@ -79,7 +79,7 @@ impl Refusals {
         let mut kept = self.kept.lock();
         let same = kept
             .iter()
-            .position(|one| one.refused == *refused)
+            .position(|one| is_same(&one.refused, refused))
             .and_then(|place| kept.remove(place));
         let told_before = same.map(|one| one.told).filter(|told| {
             at.duration_since(*told)
@@ -119,6 +119,19 @@ impl Refusals {
     }
 }
 
+/// The same program for the same reason is one refusal, whatever process it was: a loop that forks floods neither the list nor the feed.
+fn is_same(one: &Refused, other: &Refused) -> bool {
+    let about = |refused: &Refused| {
+        (
+            refused.reason,
+            refused.grant.clone(),
+            refused.selectors.clone(),
+            refused.digests.clone(),
+        )
+    };
+    about(one) == about(other)
+}
+
 impl std::fmt::Debug for Refusals {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Refusals")
@@ -131,3 +144,59 @@ impl std::fmt::Debug for Refusals {
 const MOST_KEPT: usize = 256;
 /// A client that goes on asking is heard of once a minute.
 const TELL_AGAIN_AFTER: Duration = Duration::from_mins(1);
+
+#[cfg(test)]
+mod tests {
+    use daemon::{SystemClock, metrics::Registry};
+    use evidence::digest::Digest;
+    use policy::reason::Reason;
+
+    use super::*;
+
+    fn refusals() -> Refusals {
+        let metrics = Metrics::new(&Registry::new());
+        let node = SpiffeId::parse("spiffe://acme.test/countersign/agent/node-1").unwrap();
+        Refusals::new(
+            node,
+            Feed::new(metrics.clone()),
+            SystemClock::shared(),
+            metrics,
+        )
+    }
+
+    fn refused(workload: &str, program: usize) -> Refused {
+        Refused::new(
+            Reason::WorkloadNotIsolated,
+            format!("{workload} is in no scope"),
+        )
+        .of(workload, Vec::new())
+        .running([Digest::sha256_of(&program.to_be_bytes())])
+    }
+
+    #[test]
+    fn program_that_forks_and_asks_is_kept_once_as_it_was_last_seen() {
+        let refusals = refusals();
+        refusals.keep(&refused("pid 1", 0));
+        refusals.keep(&refused("pid 2", 1));
+        refusals.keep(&refused("pid 3", 0));
+        let kept: Vec<String> = refusals
+            .list()
+            .into_iter()
+            .map(|kept| kept.refused.workload)
+            .collect();
+        assert_eq!(kept, ["pid 2", "pid 3"]);
+        let counted = refusals.metrics.refusals.with(&["workload-not-isolated"]);
+        assert_eq!(counted.value(), 3, "every one is counted");
+    }
+
+    #[test]
+    fn oldest_refusals_are_forgotten() {
+        let refusals = refusals();
+        for program in 0..=MOST_KEPT {
+            refusals.keep(&refused("pid 1", program));
+        }
+        let kept = refusals.list();
+        assert_eq!(kept.len(), MOST_KEPT);
+        assert_eq!(kept[0].refused, refused("pid 1", 1));
+    }
+}

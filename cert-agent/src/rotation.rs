@@ -14,6 +14,7 @@ use policy::reason::Reason;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use self::attestor::Attestor;
+use self::plan::Draw;
 use self::worker::{Command, Worker};
 use crate::{
     feed::Feed,
@@ -227,6 +228,15 @@ async fn ask<T>(
         .await
         .map_err(|_closed| gone())?;
     answer.await.map_err(|_dropped| gone())
+}
+
+/// Draws once. Without randomness the draw is the middle: the spread is lost, not the renewal.
+pub(crate) fn draw() -> Draw {
+    let mut bytes = [0; 2];
+    match aws_lc_rs::rand::fill(&mut bytes) {
+        Ok(()) => Draw(u16::from_be_bytes(bytes)),
+        Err(_unspecified) => Draw(u16::MAX / 2),
+    }
 }
 
 /// A worker answers one after the other; more that wait are more than a workload's own threads.

@@ -2,12 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use countersign_proto::{
-    agent::{self, agent_admin_server::AgentAdminServer},
-    workload::{self, spiffe_workload_api_server::SpiffeWorkloadApiServer},
-};
 use daemon::{Lifecycle, Outcome, chain, clock::Clock, health};
-use envoy_types::pb::envoy::service::secret::v3::secret_discovery_service_server::SecretDiscoveryServiceServer;
 use tokio::{net::UnixListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 use tonic::{service::Routes, transport::Server};
@@ -19,7 +14,7 @@ use crate::{
     admit::Admit,
     exec::Admission,
     feed::{Feed, ReplicaFeed, Sources},
-    handout::{connection, counter::Counter, files::Files, sds::Sds, workload_api::WorkloadApi},
+    handout::{self, connection, counter::Counter, files::Files},
     issuer::{Authorities, Issuer as _},
     rotation::Attestor,
 };
@@ -120,7 +115,6 @@ impl Agent {
         }
     }
 
-    /// Workload API, SDS, health and reflection: the standard's services are not extended.
     async fn api_routes(
         &self,
         authorities: &watch::Receiver<Arc<Authorities>>,
@@ -134,18 +128,9 @@ impl Agent {
             authorities.clone(),
             self.lifecycle.token(),
         );
-        let health = health::grpc(&self.lifecycle, &self.readiness, SERVICES).await;
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(workload::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .build_v1()
-            .map_err(|source| StartError::Reflection { source })?;
-        Ok(Routes::new(SpiffeWorkloadApiServer::new(WorkloadApi::new(
-            counter.clone(),
-        )))
-        .add_service(SecretDiscoveryServiceServer::new(Sds::new(counter)))
-        .add_service(health)
-        .add_service(reflection))
+        let health =
+            health::grpc(&self.lifecycle, &self.readiness, handout::routes::SERVICES).await;
+        handout::routes::routes(counter, health).map_err(|source| StartError::Reflection { source })
     }
 
     fn admin_routes(
@@ -169,11 +154,9 @@ impl Agent {
             rotation: self.rotation.clone(),
             refusals: self.refusals.clone(),
         };
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(agent::FILE_DESCRIPTOR_SET)
-            .build_v1()
-            .map_err(|source| StartError::Reflection { source })?;
-        Ok(Routes::new(AgentAdminServer::new(admin)).add_service(reflection))
+        admin
+            .routes()
+            .map_err(|source| StartError::Reflection { source })
     }
 }
 
@@ -203,11 +186,6 @@ async fn forget_ended(feed: Feed, clock: Arc<dyn Clock>, stop: CancellationToken
     }
 }
 
-/// What gRPC health answers for, beside the server as a whole.
-const SERVICES: &[&str] = &[
-    "SpiffeWorkloadAPI",
-    "envoy.service.secret.v3.SecretDiscoveryService",
-];
 /// Streams end at once when told; what takes longer hangs.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 /// Streams on one connection: Envoy opens one for each secret, all on one connection.

@@ -3,18 +3,11 @@
 use std::{path::Path, process::ExitCode};
 
 use clap::{Args, Subcommand, ValueEnum};
-use countersign_proto::agent::{
-    ExplainWorkloadRequest, ListWorkloadsRequest, RotateWorkloadRequest, Workload,
-    agent_admin_client::AgentAdminClient,
-};
 use daemon::chain;
-use hyper_util::rt::TokioIo;
 use policy::reason::Reason;
-use serde_json::json;
-use tokio::net::UnixStream;
-use tonic::transport::{Channel, Endpoint};
 
 use super::{AdminSocket, EXIT_USAGE, block_on, say, tell};
+use crate::admin::client::{Client, ClientError, Row};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum WorkloadCommand {
@@ -90,65 +83,26 @@ async fn ask(command: WorkloadCommand, socket: &Path) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            tell(&failure);
+            tell(&chain(&failure));
             ExitCode::FAILURE
         }
     }
 }
 
-async fn answer(command: WorkloadCommand, socket: &Path) -> Result<Vec<Workload>, String> {
-    let mut agent = connect(socket).await.map_err(|failure| {
-        format!(
-            "no agent answers at `{}`: {}",
-            socket.display(),
-            chain(&failure)
-        )
-    })?;
-    let said = |status: tonic::Status| status.message().to_owned();
-    Ok(match command {
-        WorkloadCommand::List(_) => {
-            agent
-                .list_workloads(ListWorkloadsRequest {})
-                .await
-                .map_err(said)?
-                .into_inner()
-                .workloads
-        }
-        WorkloadCommand::Explain(AskedAbout { subject, .. }) => {
-            agent
-                .explain_workload(ExplainWorkloadRequest { subject })
-                .await
-                .map_err(said)?
-                .into_inner()
-                .workloads
-        }
+async fn answer(command: WorkloadCommand, socket: &Path) -> Result<Vec<Row>, ClientError> {
+    let agent = Client::connect(socket).await?;
+    match command {
+        WorkloadCommand::List(_) => agent.list().await,
+        WorkloadCommand::Explain(AskedAbout { subject, .. }) => agent.explain(subject).await,
         WorkloadCommand::Rotate(AskedMaybeAbout { subject, .. }) => {
-            let subject = subject.unwrap_or_default();
-            agent
-                .rotate_workload(RotateWorkloadRequest { subject })
-                .await
-                .map_err(said)?
-                .into_inner()
-                .workloads
+            agent.rotate(subject.unwrap_or_default()).await
         }
-    })
+    }
 }
 
-async fn connect(socket: &Path) -> Result<AgentAdminClient<Channel>, tonic::transport::Error> {
-    let socket = socket.to_owned();
-    let connector = tower::service_fn(move |_address| {
-        let socket = socket.clone();
-        async move { UnixStream::connect(socket).await.map(TokioIo::new) }
-    });
-    let channel = Endpoint::from_static("http://agent.countersign")
-        .connect_with_connector(connector)
-        .await?;
-    Ok(AgentAdminClient::new(channel))
-}
-
-fn print(workloads: &[Workload], output: Output, explain: bool) {
+fn print(workloads: &[Row], output: Output, explain: bool) {
     match output {
-        Output::Json => say(&json!(workloads.iter().map(as_json).collect::<Vec<_>>()).to_string()),
+        Output::Json => say(&serde_json::to_string(workloads).unwrap_or_default()),
         Output::Text if explain => workloads
             .iter()
             .flat_map(explained)
@@ -157,27 +111,7 @@ fn print(workloads: &[Workload], output: Output, explain: bool) {
     }
 }
 
-fn as_json(workload: &Workload) -> serde_json::Value {
-    let Workload {
-        workload,
-        grant,
-        spiffe_id,
-        spki,
-        serial,
-        not_after,
-        digests,
-        reason,
-        detail,
-        selectors,
-        at,
-    } = workload;
-    json!({
-        "workload": workload, "grant": grant, "spiffeId": spiffe_id, "spki": spki, "serial": serial, "notAfter": not_after,
-        "digests": digests, "reason": reason, "detail": detail, "selectors": selectors, "at": at,
-    })
-}
-
-fn row(workload: &Workload) -> String {
+fn row(workload: &Row) -> String {
     let outcome = match (workload.reason.as_str(), workload.serial.as_str()) {
         ("", "") => "holds nothing yet".to_owned(),
         ("", serial) => format!(
@@ -194,7 +128,7 @@ fn row(workload: &Workload) -> String {
     )
 }
 
-fn explained(workload: &Workload) -> Vec<String> {
+fn explained(workload: &Row) -> Vec<String> {
     let mut lines = vec![
         row(workload),
         format!("  seen at    {}", workload.at),
@@ -208,7 +142,7 @@ fn explained(workload: &Workload) -> Vec<String> {
     lines
 }
 
-fn wanted(workload: &Workload) -> String {
+fn wanted(workload: &Row) -> String {
     if workload.spiffe_id.is_empty() {
         String::new()
     } else {

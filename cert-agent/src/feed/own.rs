@@ -15,7 +15,10 @@ use tracing::{info, warn};
 use super::Feed;
 use crate::{
     issuer::{IssueError, Issuer, SigningRequest, check_chain},
-    rotation::plan::{Draw, Next, Plan},
+    rotation::{
+        draw,
+        plan::{Next, Plan},
+    },
 };
 
 /// The agent's identity at one moment. Its key is in memory only.
@@ -133,7 +136,7 @@ async fn issue(id: &SpiffeId, issuer: &dyn Issuer, now: SystemTime) -> Result<Ow
 }
 
 fn plan(svid: &OwnSvid) -> Plan {
-    Plan::of(svid.leaf.not_before, svid.leaf.not_after, Draw::random())
+    Plan::of(svid.leaf.not_before, svid.leaf.not_after, draw())
 }
 
 /// As long as the intermediate lives, whose key is on this machine for as long: a binding may not end after the agent's own chain.

@@ -55,15 +55,6 @@ impl Plan {
 pub struct Draw(pub u16);
 
 impl Draw {
-    /// Draws. Without randomness the draw is the middle: the spread is lost, not the renewal.
-    pub fn random() -> Self {
-        let mut bytes = [0; 2];
-        match aws_lc_rs::rand::fill(&mut bytes) {
-            Ok(()) => Self(u16::from_be_bytes(bytes)),
-            Err(_unspecified) => Self(u16::MAX / 2),
-        }
-    }
-
     fn share(self, whole: Duration) -> Duration {
         whole / u32::from(u16::MAX) * u32::from(self.0)
     }

@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
-    Holding, Parts,
-    plan::{Draw, Next, Plan},
+    Holding, Parts, draw,
+    plan::{Next, Plan},
 };
 use crate::{
     grants::{Grant, Origin},
@@ -312,7 +312,7 @@ impl Worker {
             // The key of the SVID before stays bound: connections that began with it go on until its own end.
             let end = self.parts.feed.not_past_our_own(leaf.not_after);
             self.bound.insert(leaf.spki, end);
-            let plan = Plan::of(leaf.not_before, end, Draw::random());
+            let plan = Plan::of(leaf.not_before, end, draw());
             self.kept.insert(name, Kept { svid, plan });
         }
     }
