@@ -6,5 +6,6 @@ mod demo;
 mod explaining;
 mod issuing;
 mod operating;
+mod samples;
 mod stage;
 mod tracing;
