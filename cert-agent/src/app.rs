@@ -27,7 +27,7 @@ use crate::{
     grants::Reserved,
     issuer::{
         IssueError, Issuer,
-        embedded_ca::{EmbeddedCa, certificate::CaError, directory::Directory},
+        embedded_ca::{EmbeddedCa, directory::Directory, error::CaError},
     },
     judge::Judge,
     metrics::Metrics,

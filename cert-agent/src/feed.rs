@@ -4,6 +4,7 @@ mod ledger;
 mod own;
 mod replica;
 mod session;
+mod stream;
 
 use std::{
     sync::Arc,

@@ -9,7 +9,7 @@ use identity::spiffe_id::TrustDomain;
 use super::{say, tell};
 use crate::{
     app,
-    issuer::embedded_ca::{certificate::CaError, directory::Directory},
+    issuer::embedded_ca::{directory::Directory, error::CaError},
 };
 
 #[derive(Debug, Subcommand)]

@@ -2,6 +2,7 @@
 
 pub mod certificate;
 pub mod directory;
+pub mod error;
 
 use std::{
     sync::Arc,
@@ -17,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use self::{
-    certificate::CaError,
     directory::{Directory, Loaded},
+    error::CaError,
 };
 use super::{Authorities, IssueError, Issuer, SigningRequest};
 use crate::metrics::Metrics;

@@ -16,7 +16,10 @@ use rcgen::Issuer;
 use rustls::pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
-use super::certificate::{self, CLOCK_SKEW, CaError, CaKey, INTERMEDIATE_LIFETIME};
+use super::{
+    certificate::{self, CLOCK_SKEW, CaKey, INTERMEDIATE_LIFETIME},
+    error::CaError,
+};
 use crate::{
     issuer::Authorities,
     swapped::{self, File},
