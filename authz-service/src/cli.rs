@@ -104,6 +104,13 @@ pub fn main() -> ExitCode {
 /// The input is wrong: configuration, policy or arguments.
 const BAD_INPUT: u8 = 2;
 
+/// One line on standard output.
+fn say(message: &str) {
+    use std::io::Write as _;
+    // Nobody reads it if standard output is closed.
+    writeln!(std::io::stdout(), "{message}").unwrap_or_default();
+}
+
 /// One line on standard error.
 fn complain(message: &str) {
     use std::io::Write as _;

@@ -9,7 +9,7 @@ use policy::compile::compile;
 use policy::source::PolicySource;
 use tracing::{error, info};
 
-use super::{BAD_INPUT, ConfigArgs, complain};
+use super::{BAD_INPUT, ConfigArgs, complain, say};
 use crate::app::{self, App, Parts};
 use crate::config::Config;
 
@@ -49,7 +49,7 @@ pub(super) fn check(args: &ConfigArgs) -> ExitCode {
         files: contents.into_files(),
     }) {
         Ok(policy) => {
-            complain(&format!(
+            say(&format!(
                 "configuration and policy are good; policy {}",
                 policy.hash()
             ));
@@ -82,6 +82,11 @@ async fn serve(config: Config) -> ExitCode {
 
 /// From start to end, whatever the end.
 async fn lived(config: Config, tracer: opentelemetry_sdk::trace::SdkTracer) -> ExitCode {
+    // Our own key is in memory.
+    if let Err(errno) = nix::sys::prctl::set_dumpable(false) {
+        complain(&format!("the process cannot be made undumpable: {errno}"));
+        return ExitCode::FAILURE;
+    }
     let lifecycle = Lifecycle::new();
     if let Err(error) = lifecycle.stop_on_signals() {
         complain(&format!("signals cannot be heard: {error}"));

@@ -130,7 +130,7 @@ impl PolicyDirectory {
                 error!(%directory, error = %daemon::chain(error), "policy directory cannot be read; last good policy stays");
             }
             Fault::Broken(errors) => {
-                error!(%directory, %errors, "policy does not compile; last good policy stays")
+                error!(%directory, %errors, "policy does not compile; last good policy stays");
             }
         }
     }

@@ -1,8 +1,10 @@
 //! The one owner of the snapshot: commands in, one published view out.
 
 mod known;
+mod refusals;
 mod roster;
 mod state;
+mod trust;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

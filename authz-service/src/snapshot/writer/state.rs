@@ -1,6 +1,6 @@
 //! All that the owner knows, and how each command changes it. No task, no clock, no channel.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -9,11 +9,13 @@ use evidence::binding::{Binding, BoundArtifact, FeedItem, Refusal};
 use identity::public_key::SpkiHash;
 use identity::spiffe_id::SpiffeId;
 use identity::trust_bundle::TrustBundles;
-use identity::x509_svid;
 use policy::policy::Policy;
+use policy::reason::Reason;
 
 use super::known::Known;
+use super::refusals::Refusals;
 use super::roster::{AgentState, Heard, Roster, Session};
+use super::trust;
 use crate::snapshot::{Bound, Intermediate, Snapshot, Trust};
 
 /// What decides, what it is made from, and who said it.
@@ -22,10 +24,11 @@ pub struct State {
     next: Snapshot,
     known: Known,
     roster: Roster,
+    /// The keys that each agent spoke for.
+    by_agent: HashMap<SpiffeId, HashSet<SpkiHash>>,
     /// What each agent has said since its last hello, until it has said everything.
     resync: HashMap<SpiffeId, Spoken>,
-    /// Identities with refusals, the longest unheard of first.
-    refused: VecDeque<SpiffeId>,
+    refusals: Refusals,
 }
 
 /// What one agent spoke of since its hello.
@@ -60,14 +63,19 @@ impl State {
             next,
             known: Known::default(),
             roster,
+            by_agent: HashMap::new(),
             resync: HashMap::new(),
-            refused: VecDeque::new(),
+            refusals: Refusals::default(),
         }
     }
 
     /// The view as it is.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::new(self.next.clone())
+        let refusals = self.refusals.kept();
+        Arc::new(Snapshot {
+            refusals,
+            ..self.next.clone()
+        })
     }
 
     /// The next view, one generation on.
@@ -95,20 +103,7 @@ impl State {
 
     /// Puts the operator's roots in force. Intermediates that they do not sign are dropped.
     pub fn bundles(&mut self, bundles: TrustBundles, now: SystemTime) {
-        if self.next.trust.bundles == bundles {
-            return;
-        }
-        self.change_trust(|trust| {
-            for (trust_domain, intermediates) in &mut trust.intermediates {
-                let bundle = bundles.get(trust_domain);
-                intermediates.retain(|intermediate| {
-                    bundle.is_some_and(|bundle| {
-                        x509_svid::verify_authority(&intermediate.der, bundle, now).is_ok()
-                    })
-                });
-            }
-            trust.bundles = bundles;
-        });
+        trust::replace_roots(&mut self.next.trust, bundles, now);
     }
 
     /// Begins to hear a stream.
@@ -121,7 +116,7 @@ impl State {
     ) {
         if self.roster.hello(agent, session, policy_hash) == Heard::Yes {
             self.resync.insert(agent.clone(), Spoken::default());
-            self.learn_intermediates(agent, intermediates);
+            trust::learn(&mut self.next.trust, agent.trust_domain(), intermediates);
         }
     }
 
@@ -136,12 +131,12 @@ impl State {
         if self.roster.hears(agent, session) == Heard::No {
             return false;
         }
-        self.learn_intermediates(agent, intermediates);
+        trust::learn(&mut self.next.trust, agent.trust_domain(), intermediates);
         for item in items {
             match item {
                 FeedItem::Binding(binding) => self.bind(agent, binding),
                 FeedItem::Withdrawn { spki } => self.withdraw(agent, &spki),
-                FeedItem::Refusal(refusal) => self.refuse(refusal),
+                FeedItem::Refusal(refusal) => self.refusals.add(refusal),
                 FeedItem::Evidence { digest, evidence } => {
                     if let Some(spoken) = self.resync.get_mut(agent) {
                         spoken.digests.insert(digest.clone());
@@ -162,15 +157,13 @@ impl State {
             return;
         }
         if let Some(spoken) = self.resync.remove(agent) {
-            let gone: Vec<SpkiHash> = self
-                .next
-                .bindings
-                .iter()
-                .filter(|(key, bound)| bound.binding.node == *agent && !spoken.keys.contains(*key))
-                .map(|(key, _)| *key)
+            let held = self.by_agent.get(agent).into_iter().flatten();
+            let gone: Vec<SpkiHash> = held
+                .filter(|key| !spoken.keys.contains(*key))
+                .copied()
                 .collect();
             for key in gone {
-                self.withdraw(agent, &key);
+                self.unbind(&key);
             }
             let touched = self
                 .known
@@ -192,40 +185,26 @@ impl State {
         for key in &long_gone {
             self.unbind(key);
         }
-        let expired = |intermediate: &Intermediate| intermediate.not_after < now;
-        let any_expired = self
-            .next
-            .trust
-            .intermediates
-            .values()
-            .flatten()
-            .any(expired);
-        if any_expired {
-            self.change_trust(|trust| {
-                for intermediates in trust.intermediates.values_mut() {
-                    intermediates.retain(|intermediate| !expired(intermediate));
-                }
-            });
-        }
-        let old = self.sweep_refusals(now);
-        any_expired || old || !long_gone.is_empty()
+        let ended = trust::sweep(&mut self.next.trust, now);
+        let old = self.refusals.sweep(now);
+        ended || old || !long_gone.is_empty()
     }
 
     fn bind(&mut self, agent: &SpiffeId, binding: Binding) {
         let key = binding.spki;
-        if self
-            .next
-            .bindings
-            .get(&key)
-            .is_some_and(|bound| bound.binding.node != *agent)
-        {
+        match self.next.bindings.get(&key) {
             // INVARIANT: a key belongs to the agent that first spoke of it; keys are never shared between nodes.
-            return;
+            Some(bound) if bound.binding.node != *agent => return,
+            Some(_) => self.unbind(&key),
+            None if self.held(agent) >= MAX_BINDINGS_PER_AGENT => {
+                return self.refusals.add(one_too_many(binding));
+            }
+            None => {}
         }
         if let Some(spoken) = self.resync.get_mut(agent) {
             spoken.keys.insert(key);
         }
-        self.unbind(&key);
+        self.by_agent.entry(agent.clone()).or_default().insert(key);
         for digest in digests(&binding.artifacts) {
             self.known.hold(digest, key, self.next.policy.signers());
         }
@@ -233,6 +212,10 @@ impl State {
         self.next
             .bindings
             .insert(key, Arc::new(Bound { binding, vouched }));
+    }
+
+    fn held(&self, agent: &SpiffeId) -> usize {
+        self.by_agent.get(agent).map_or(0, HashSet::len)
     }
 
     fn withdraw(&mut self, agent: &SpiffeId, key: &SpkiHash) {
@@ -248,6 +231,9 @@ impl State {
 
     fn unbind(&mut self, key: &SpkiHash) {
         if let Some(bound) = self.next.bindings.remove(key) {
+            if let Some(held) = self.by_agent.get_mut(&bound.binding.node) {
+                held.remove(key);
+            }
             for digest in digests(&bound.binding.artifacts) {
                 self.known.release(digest, key);
             }
@@ -274,73 +260,21 @@ impl State {
             .filter_map(|digest| self.known.vouched(digest))
             .collect()
     }
+}
 
-    fn refuse(&mut self, refusal: Refusal) {
-        let Some(wanted) = refusal.wanted.clone() else {
-            return;
-        };
-        let mut kept = self
-            .next
-            .refusals
-            .get(&wanted)
-            .map(|kept| kept.to_vec())
-            .unwrap_or_default();
-        if kept.contains(&refusal) {
-            return;
-        }
-        kept.push(refusal);
-        let excess = kept.len().saturating_sub(MAX_REFUSALS_PER_IDENTITY);
-        kept.drain(..excess);
-        self.refused.retain(|identity| *identity != wanted);
-        self.refused.push_back(wanted.clone());
-        self.next.refusals.insert(wanted, Arc::new(kept));
-        if self.refused.len() > MAX_REFUSED_IDENTITIES
-            && let Some(oldest) = self.refused.pop_front()
-        {
-            self.next.refusals.remove(&oldest);
-        }
-    }
-
-    fn sweep_refusals(&mut self, now: SystemTime) -> bool {
-        let recent = |refusal: &Refusal| refusal.at + KEPT_REFUSAL >= now;
-        let before = self.refused.len();
-        let refusals = &mut self.next.refusals;
-        self.refused.retain(|identity| {
-            let keep = refusals
-                .get(identity)
-                .is_some_and(|kept| kept.iter().any(recent));
-            if !keep {
-                refusals.remove(identity);
-            }
-            keep
-        });
-        self.refused.len() != before
-    }
-
-    fn learn_intermediates(&mut self, agent: &SpiffeId, learnt: Vec<Intermediate>) {
-        let trust_domain = agent.trust_domain();
-        let known = self.next.trust.intermediates.get(trust_domain);
-        let is_new = |new: &Intermediate| {
-            !known.is_some_and(|known| known.iter().any(|old| old.der == new.der))
-        };
-        let new: Vec<_> = learnt.into_iter().filter(is_new).collect();
-        if new.is_empty() {
-            return;
-        }
-        self.change_trust(|trust| {
-            let kept = trust.intermediates.entry(trust_domain.clone()).or_default();
-            kept.extend(new);
-            // The ones that end last are worth the most.
-            kept.sort_by_key(|intermediate| std::cmp::Reverse(intermediate.not_after));
-            kept.truncate(MAX_INTERMEDIATES);
-        });
-    }
-
-    fn change_trust(&mut self, change: impl FnOnce(&mut Trust)) {
-        let mut trust = Trust::clone(&self.next.trust);
-        change(&mut trust);
-        trust.generation += 1;
-        self.next.trust = Arc::new(trust);
+/// Refused by us, and explained as an agent's own refusals are.
+fn one_too_many(binding: Binding) -> Refusal {
+    Refusal {
+        wanted: Some(binding.spiffe_id),
+        node: binding.node,
+        workload: binding.workload,
+        grant: Some(binding.grant),
+        digests: Vec::new(),
+        reason: Reason::Overloaded.code().to_owned(),
+        detail: format!(
+            "the agent holds {MAX_BINDINGS_PER_AGENT} bindings here, and this is one more"
+        ),
+        at: binding.not_before,
     }
 }
 
@@ -354,14 +288,5 @@ fn digests(artifacts: &[BoundArtifact]) -> BTreeSet<&Digest> {
 /// 10 min // an expired binding is kept so that the denial says `binding-expired`, not `binding-missing`.
 const KEPT_EXPIRED: Duration = Duration::from_mins(10);
 
-/// 24 h // a refusal explains the denials of its day.
-const KEPT_REFUSAL: Duration = Duration::from_hours(24);
-
-/// 8 refusals of one identity // the newest tell what is wrong now.
-const MAX_REFUSALS_PER_IDENTITY: usize = 8;
-
-/// 1 024 identities with refusals // the one longest unheard of goes first.
-const MAX_REFUSED_IDENTITIES: usize = 1024;
-
-/// 8 intermediates of one trust domain // as many as a chain may bring; two are in use while one is renewed.
-const MAX_INTERMEDIATES: usize = 8;
+/// 65 536 bindings of one agent // a node runs some hundred workloads; more is an agent gone wrong.
+const MAX_BINDINGS_PER_AGENT: usize = 65_536;

@@ -149,6 +149,26 @@ fn key_belongs_to_the_agent_that_first_spoke_of_it() {
 }
 
 #[test]
+fn agent_has_only_so_many_bindings() {
+    let mut world = World::new();
+    let digest = Digest::sha256_of(b"program");
+    let many = (0..=65_536).map(|number| binding(1, &format!("key {number}"), &digest));
+    world.says(1, many.collect());
+    let snapshot = world.state.snapshot();
+    assert_eq!(snapshot.bindings.len(), 65_536);
+    let wanted = SpiffeId::parse(FRONTEND).unwrap();
+    assert_eq!(snapshot.refusals(&wanted)[0].reason, "overloaded");
+    world.says(
+        1,
+        vec![
+            FeedItem::Withdrawn { spki: key("key 0") },
+            binding(1, "one more", &digest),
+        ],
+    );
+    assert!(world.state.snapshot().binding(&key("one more")).is_some());
+}
+
+#[test]
 fn synced_needs_every_agent_once() {
     let mut world = World::new();
     world.state.end_of_state(&agent(1), Session(1));
