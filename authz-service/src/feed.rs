@@ -11,16 +11,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use countersign_proto::feed::feed_server::Feed;
+use countersign_proto::feed::feed_server::{Feed, FeedServer};
 use countersign_proto::feed::{PushRequest, PushResponse};
+use daemon::Lifecycle;
 use daemon::clock::Clock;
-use daemon::tls::Peer;
+use daemon::tls::{Incoming, Peer};
 use futures_util::{Stream, stream as streams};
 use identity::spiffe_id::SpiffeId;
 use policy::pattern::IdentityPattern;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::record::Metrics;
 use crate::snapshot::writer::{Commands, Session, Snapshots};
@@ -75,6 +77,18 @@ impl FeedService {
         }
     }
 
+    /// Serves verified connections as a part of the program, until it stops.
+    pub fn serve(self, incoming: Incoming, lifecycle: &Lifecycle) {
+        let stop = lifecycle.token().cancelled_owned();
+        let service = FeedServer::new(self).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let server = Server::builder().add_service(service);
+        lifecycle.spawn("feed", async move {
+            if let Err(failed) = server.serve_with_incoming_shutdown(incoming, stop).await {
+                error!(error = %daemon::chain(&failed), "feed ended");
+            }
+        });
+    }
+
     fn agent(&self, peer: Option<&SpiffeId>) -> Result<Agent, Status> {
         let peer = peer.ok_or_else(|| Status::unauthenticated("no client certificate"))?;
         self.roster.get(peer).cloned().ok_or_else(|| {
@@ -116,3 +130,6 @@ impl Feed for FeedService {
 fn peer<T>(request: &Request<T>) -> Option<&SpiffeId> {
     request.extensions().get::<Peer>().map(Peer::spiffe_id)
 }
+
+/// 4 MiB // a batch of the largest size, with its chain.
+const MAX_MESSAGE_BYTES: usize = 4 << 20;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use countersign_proto::feed::feed_server::FeedServer;
 use daemon::clock::Clock;
 use daemon::health::BoundHealth;
 use daemon::metrics::Registry;
@@ -12,8 +11,6 @@ use identity::trust_bundle::TrustBundles;
 use tokio::net::UnixListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tonic::transport::Server;
-use tracing::error;
 
 use super::mtls::{self, Mtls, Waiting};
 use super::{Addresses, StartError, grpc_health};
@@ -170,21 +167,9 @@ impl Serving {
             identity: identity.clone(),
             may_vouch_for: may_vouch_for.clone(),
         });
-        let service = FeedServer::new(FeedService::new(roster, shared))
-            .max_decoding_message_size(MAX_FEED_MESSAGE);
+        let service = FeedService::new(roster, shared);
         let lifecycle = self.lifecycle.clone();
-        let serve = move |incoming: Incoming| {
-            let stop = lifecycle.token();
-            let server = Server::builder().add_service(service);
-            lifecycle.spawn("feed", async move {
-                if let Err(failed) = server
-                    .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
-                    .await
-                {
-                    error!(error = %daemon::chain(&failed), "feed ended");
-                }
-            });
-        };
+        let serve = move |incoming: Incoming| service.serve(incoming, &lifecycle);
         let agents = agents.keys().cloned().collect();
         Waiting {
             name: "feed",
@@ -203,6 +188,3 @@ const ADMIN_SOCKET_MODE: u32 = 0o600;
 
 /// 1 024 Checks at a time // more than that waits longer than any proxy does.
 const MAX_CHECKS: usize = 1024;
-
-/// 4 MiB // a batch of the largest size, with its chain.
-const MAX_FEED_MESSAGE: usize = 4 << 20;
