@@ -9,9 +9,10 @@ use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tokio::task::JoinSet;
 
+use crate::support::agent;
 use crate::support::eventually;
-use crate::support::pki::AGENT;
-use crate::support::proxy::Ask;
+use crate::support::pki::{AGENT, Pki};
+use crate::support::proxy::{Ask, Proxy};
 use crate::support::registry::Answer;
 use crate::support::world::{POLICY, World};
 
@@ -149,7 +150,10 @@ async fn stop_drains_requests_in_flight() {
         let (proxy, ask) = (proxy.clone(), ask.clone());
         in_flight.spawn(async move { proxy.ask(&ask).await });
     }
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    eventually("every request in flight", async || {
+        world.registry.asked("prod/payments", "1.4") == 20
+    })
+    .await;
     let (outcome, said) = tokio::join!(replica.stop(), in_flight.join_all());
     assert_eq!(outcome, Outcome::Clean);
     assert!(said.iter().all(|said| said.status == 200), "{said:?}");
@@ -174,4 +178,80 @@ async fn addresses_that_were_bound_are_written_down() {
     let written: app::Addresses = serde_json::from_str(&text).unwrap();
     assert_eq!(written, replica.app.addresses);
     assert_ne!(written.feed.port(), 0);
+}
+
+#[tokio::test]
+async fn checks_are_answered_over_mtls_and_an_unknown_proxy_is_denied() {
+    let world = World::new().await;
+    let (replica, _stream) = world.synced().await;
+    let address = replica.app.addresses.check_tcp.unwrap();
+    let ask = Ask::charge(Some(&world.frontend));
+    for (identity, status, reason) in [
+        ("spiffe://acme.test/proxy/envoy", 200, ""),
+        ("spiffe://acme.test/ns/web/sa/envoy", 403, "proxy-untrusted"),
+    ] {
+        let svid = world.pki.svid(identity);
+        let proxy = Proxy::connect_tls(address, &world.pki, &svid).await;
+        let said = proxy.ask(&ask).await;
+        assert_eq!((said.status, said.reason.as_str()), (status, reason));
+        replica.flush();
+        assert_eq!(world.record(&said.decision)["proxy"], identity);
+    }
+}
+
+#[tokio::test]
+async fn renewed_certificate_is_used_for_the_next_handshake() {
+    let world = World::new().await;
+    let (replica, _stream) = world.synced().await;
+    let address = replica.app.addresses.check_tcp.unwrap().to_string();
+    let connector = agent::connector(&world.pki, &world.agent);
+    let serial = async || {
+        let stream = connector.connect(&address).await.unwrap();
+        stream.peer().leaf().serial.clone()
+    };
+    let before = serial().await;
+    world.workload_api.as_ref().unwrap().renew(&world.pki);
+    eventually("another serial", async || serial().await != before).await;
+}
+
+#[tokio::test]
+async fn roots_are_read_again_and_broken_ones_change_nothing() {
+    let world = World::new().await;
+    let (replica, _stream) = world.synced().await;
+    let trust = || replica.app.snapshots.load().trust.generation;
+    let before = trust();
+    let roots = [world.pki.root_pem(), Pki::new().root_pem()].concat();
+    std::fs::write(world.path("root.pem"), &roots).unwrap();
+    eventually("two roots", async || trust() == before + 1).await;
+    assert_eq!(
+        replica
+            .ask(&Ask::charge(Some(&world.frontend)))
+            .await
+            .status,
+        200
+    );
+    std::fs::write(world.path("root.pem"), "no roots").unwrap();
+    std::fs::write(world.path("policy/more.yaml"), "").unwrap();
+    let policy = replica.app.snapshots.load().policy.hash().to_owned();
+    // Both are read every two seconds: a new policy in force means that the broken roots were seen too, or will be.
+    eventually("the other reload", async || {
+        replica.app.snapshots.load().policy.hash() != policy
+    })
+    .await;
+    assert_eq!(
+        replica
+            .ask(&Ask::charge(Some(&world.frontend)))
+            .await
+            .status,
+        200
+    );
+    std::fs::write(world.path("root.pem"), Pki::new().root_pem()).unwrap();
+    eventually("other roots", async || {
+        replica
+            .ask(&Ask::charge(Some(&world.frontend)))
+            .await
+            .reason
+            == "identity-untrusted"
+    })
+    .await;
 }

@@ -1,5 +1,6 @@
 //! The feed as a cert-agent speaks it, or as somebody speaks it who is none.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_proto::feed::feed_client::FeedClient;
@@ -29,18 +30,22 @@ pub struct Stream {
     sequence: u64,
 }
 
+/// Connects to the service under test, as `svid`.
+pub fn connector(pki: &Pki, svid: &Svid) -> Arc<TlsConnector> {
+    let material = SvidMaterial::from_key(svid.chain(), &svid.key).unwrap();
+    let clock = SystemClock::shared();
+    Arc::new(TlsConnector::new(&material, &pki.bundle(), id(AUTHZ), clock).unwrap())
+}
+
 /// Opens a stream in the name of `svid`.
 pub async fn connect(
     address: std::net::SocketAddr,
     pki: &Pki,
     svid: &Svid,
 ) -> Result<Stream, Status> {
-    let material = SvidMaterial::from_key(svid.chain(), &svid.key).unwrap();
-    let connector =
-        TlsConnector::new(&material, &pki.bundle(), id(AUTHZ), SystemClock::shared()).unwrap();
-    let connector = std::sync::Arc::new(connector);
+    let connector = connector(pki, svid);
     let connect = service_fn(move |_| {
-        let connector = std::sync::Arc::clone(&connector);
+        let connector = Arc::clone(&connector);
         async move {
             connector
                 .connect(&address.to_string())

@@ -1,5 +1,6 @@
 //! Envoy's side: Checks asked over gRPC on the unix socket, and what the answers say.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ use tonic::Request;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
-use super::pki::Svid;
+use super::agent::connector;
+use super::pki::{Pki, Svid};
 
 /// A proxy's connection.
 #[derive(Clone)]
@@ -116,6 +118,25 @@ impl Proxy {
         let connect = service_fn(move |_| {
             let socket = socket.clone();
             async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+        });
+        let channel = Endpoint::from_static("http://authz.test")
+            .connect_with_connector(connect)
+            .await
+            .unwrap();
+        Self(AuthorizationClient::new(channel))
+    }
+
+    /// Over mTLS TCP, as `svid`.
+    pub async fn connect_tls(address: SocketAddr, pki: &Pki, svid: &Svid) -> Self {
+        let connector = connector(pki, svid);
+        let connect = service_fn(move |_| {
+            let connector = connector.clone();
+            async move {
+                connector
+                    .connect(&address.to_string())
+                    .await
+                    .map(TokioIo::new)
+            }
         });
         let channel = Endpoint::from_static("http://authz.test")
             .connect_with_connector(connect)

@@ -41,6 +41,7 @@ pub struct Answer {
 pub struct Registry {
     pub address: SocketAddr,
     answers: Arc<Mutex<BTreeMap<String, Answer>>>,
+    asked: Arc<Mutex<Vec<String>>>,
     _serving: JoinSet<()>,
 }
 
@@ -79,13 +80,25 @@ impl Registry {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let answers: Arc<Mutex<BTreeMap<String, Answer>>> = Arc::default();
+        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
         let mut serving = JoinSet::new();
-        serving.spawn(serve(listener, Arc::clone(&answers)));
+        serving.spawn(serve(listener, Arc::clone(&answers), Arc::clone(&asked)));
         Self {
             address,
             answers,
+            asked,
             _serving: serving,
         }
+    }
+
+    /// How often a manifest was asked for.
+    pub fn asked(&self, repository: &str, reference: &str) -> usize {
+        let path = manifest_path(repository, reference);
+        self.asked
+            .lock()
+            .iter()
+            .filter(|asked| **asked == path)
+            .count()
     }
 
     /// Pushes an image under a tag. `content` tells images apart.
@@ -206,12 +219,17 @@ pub fn manifest_path(repository: &str, reference: &str) -> String {
     format!("/v2/{repository}/manifests/{reference}")
 }
 
-async fn serve(listener: TcpListener, answers: Arc<Mutex<BTreeMap<String, Answer>>>) {
+async fn serve(
+    listener: TcpListener,
+    answers: Arc<Mutex<BTreeMap<String, Answer>>>,
+    asked: Arc<Mutex<Vec<String>>>,
+) {
     let mut connections = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
-        let answers = Arc::clone(&answers);
+        let (answers, asked) = (Arc::clone(&answers), Arc::clone(&asked));
         let service = service_fn(move |request: Request<Incoming>| {
+            asked.lock().push(request.uri().path().to_owned());
             let answer = answers
                 .lock()
                 .get(request.uri().path())

@@ -11,10 +11,11 @@ use countersign_proto::workload::{
     ValidateJwtsvidResponse, X509BundlesRequest, X509BundlesResponse, X509svid, X509svidRequest,
     X509svidResponse,
 };
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _};
 use tokio::net::UnixListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::UnixListenerStream;
+use tokio_stream::wrappers::{UnixListenerStream, WatchStream};
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
@@ -22,6 +23,7 @@ use super::pki::{AUTHZ, Pki, Svid};
 
 /// Serves until dropped.
 pub struct WorkloadApi {
+    response: watch::Sender<X509svidResponse>,
     _serving: JoinSet<()>,
 }
 
@@ -30,16 +32,25 @@ impl WorkloadApi {
         let socket = directory.join("agent.sock");
         drop(std::fs::remove_file(&socket));
         let listener = UnixListener::bind(&socket).unwrap();
-        let api = Api(response(&pki.svid(AUTHZ), pki));
+        let (response, responses) = watch::channel(response(&pki.svid(AUTHZ), pki));
         let mut serving = JoinSet::new();
         serving.spawn(async move {
-            let server = Server::builder().add_service(SpiffeWorkloadApiServer::new(api));
+            let server =
+                Server::builder().add_service(SpiffeWorkloadApiServer::new(Api(responses)));
             server
                 .serve_with_incoming(UnixListenerStream::new(listener))
                 .await
                 .unwrap();
         });
-        Self { _serving: serving }
+        Self {
+            response,
+            _serving: serving,
+        }
+    }
+
+    /// Hands out another certificate, with another key.
+    pub fn renew(&self, pki: &Pki) {
+        self.response.send_replace(response(&pki.svid(AUTHZ), pki));
     }
 }
 
@@ -61,14 +72,9 @@ fn response(svid: &Svid, pki: &Pki) -> X509svidResponse {
     }
 }
 
-struct Api(X509svidResponse);
+struct Api(watch::Receiver<X509svidResponse>);
 
 type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
-
-/// One answer, and then silence.
-fn once<T: Send + 'static>(answer: T) -> Responses<T> {
-    Box::pin(stream::once(async { Ok(answer) }).chain(stream::pending()))
-}
 
 #[tonic::async_trait]
 impl SpiffeWorkloadApi for Api {
@@ -80,7 +86,9 @@ impl SpiffeWorkloadApi for Api {
         &self,
         _request: Request<X509svidRequest>,
     ) -> Result<Response<Self::FetchX509SVIDStream>, Status> {
-        Ok(Response::new(once(self.0.clone())))
+        Ok(Response::new(Box::pin(
+            WatchStream::new(self.0.clone()).map(Ok),
+        )))
     }
 
     async fn fetch_x509_bundles(

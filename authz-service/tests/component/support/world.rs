@@ -32,7 +32,7 @@ pub struct World {
     pub puller: Svid,
     /// What both workloads run.
     pub program: Digest,
-    workload_api: Option<WorkloadApi>,
+    pub workload_api: Option<WorkloadApi>,
 }
 
 /// A running replica.
