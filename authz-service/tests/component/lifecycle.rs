@@ -190,8 +190,8 @@ async fn checks_are_answered_over_mtls_and_an_unknown_proxy_is_denied() {
         ("spiffe://acme.test/proxy/envoy", 200, ""),
         ("spiffe://acme.test/ns/web/sa/envoy", 403, "proxy-untrusted"),
     ] {
-        let svid = world.pki.svid(identity);
-        let proxy = Proxy::connect_tls(address, &world.pki, &svid).await;
+        let of_proxy = world.pki.svid(identity);
+        let proxy = Proxy::connect_tls(address, &world.pki, &of_proxy).await;
         let said = proxy.ask(&ask).await;
         assert_eq!((said.status, said.reason.as_str()), (status, reason));
         replica.flush();

@@ -130,7 +130,7 @@ impl Proxy {
     pub async fn connect_tls(address: SocketAddr, pki: &Pki, svid: &Svid) -> Self {
         let connector = connector(pki, svid);
         let connect = service_fn(move |_| {
-            let connector = connector.clone();
+            let connector = std::sync::Arc::clone(&connector);
             async move {
                 connector
                     .connect(&address.to_string())
