@@ -39,7 +39,9 @@ impl Snapshot {
 
     /// The refusals of this identity that agents reported, the newest last.
     pub fn refusals(&self, wanted: &SpiffeId) -> &[Refusal] {
-        self.refusals.get(wanted).map_or(&[], |refusals| refusals.as_slice())
+        self.refusals
+            .get(wanted)
+            .map_or(&[], |refusals| refusals.as_slice())
     }
 }
 
