@@ -39,8 +39,9 @@ static int new_socket(void) {
     return fd;
 }
 
-static void put(int fd, const void *bytes, size_t length) {
-    if (write(fd, bytes, length) != (ssize_t)length) fail("write");
+// A server that has hung up is an answer: nothing.
+static int put(int fd, const void *bytes, size_t length) {
+    return send(fd, bytes, length, MSG_NOSIGNAL) == (ssize_t)length;
 }
 
 // Connects, and waits for the server's first byte: by then it has looked at who connected.
@@ -67,7 +68,7 @@ static size_t literal(unsigned char *at, const char *name, const char *value) {
     return i + v;
 }
 
-static void request(int fd) {
+static int request(int fd) {
     unsigned char headers[512];
     size_t n = 9;
     headers[n++] = 0x83; // :method POST
@@ -81,8 +82,8 @@ static void request(int fd) {
     unsigned char frame[9] = {0, (unsigned char)(payload >> 8), (unsigned char)payload, 1, 4, 0, 0, 0, 1};
     memcpy(headers, frame, sizeof frame);
     static const unsigned char empty_message[14] = {0, 0, 5, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0};
-    put(fd, headers, n);
-    put(fd, empty_message, sizeof empty_message);
+    memcpy(headers + n, empty_message, sizeof empty_message);
+    return put(fd, headers, n + sizeof empty_message);
 }
 
 static int take(int fd, unsigned char *bytes, size_t length) {
@@ -110,8 +111,7 @@ static int answered(int fd) {
 }
 
 static void ask(int fd) {
-    request(fd);
-    say(answered(fd) ? "identity" : "nothing");
+    say(request(fd) && answered(fd) ? "identity" : "nothing");
 }
 
 #endif

@@ -132,7 +132,6 @@ static void attack_forge(const char *path, const char *forged) {
     point_exe_link_at(file);
     greet(fd, path);
     ask(fd);
-    stay();
 }
 
 static int forge_for_parent(void *file) {
@@ -150,7 +149,6 @@ static void attack_forge_shared(const char *path, const char *forged) {
     if (waitpid(child, &status, 0) != child || status != 0) _exit(98);
     greet(fd, path);
     ask(fd);
-    stay();
 }
 
 static void attack_memory(const char *pid) {

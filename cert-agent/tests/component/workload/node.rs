@@ -41,6 +41,8 @@ pub(super) struct Node {
 pub(super) struct Asking {
     pub(super) peer: Peer,
     stream: UnixStream,
+    /// A program whose output nobody takes dies of it.
+    _output: Option<Lines<BufReader<pipe::Receiver>>>,
 }
 
 /// A process that a test started, and what it prints.
@@ -129,8 +131,15 @@ impl Node {
         let socket = self.socket();
         let mut arguments = vec![what, socket.to_str().unwrap()];
         arguments.extend(more);
-        let (running, _lines) = self.launch(&arguments).await;
-        (running, self.accept().await)
+        let (running, lines) = self.launch(&arguments).await;
+        let asking = self.accept().await;
+        (
+            running,
+            Asking {
+                _output: Some(lines),
+                ..asking
+            },
+        )
     }
 
     /// Runs a program of nobody's scope, as the grant's user.
@@ -170,7 +179,11 @@ impl Node {
             let length = within(stream.read_buf(&mut asked)).await.unwrap();
             assert_ne!(length, 0, "the peer went away before it asked");
         }
-        Asking { peer, stream }
+        Asking {
+            peer,
+            stream,
+            _output: None,
+        }
     }
 
     /// What the agent would answer that question.
@@ -193,10 +206,13 @@ impl Node {
 }
 
 impl Asking {
-    /// Answers as the agent does when it refuses: no message.
+    /// Answers as the agent does when it refuses: no message. Reads what else comes: closing with bytes unread would take the answer back.
     pub(super) async fn refuse(mut self) {
+        let mut rest = Vec::new();
         // An attacker that has gone needs no answer.
-        let _sent = self.stream.write_all(&GO_AWAY).await;
+        drop(self.stream.write_all(&GO_AWAY).await);
+        drop(self.stream.shutdown().await);
+        drop(within(self.stream.read_to_end(&mut rest)).await);
     }
 }
 
