@@ -8,17 +8,15 @@ use crate::run;
 ///
 /// When a generator fails.
 pub(crate) fn run() -> anyhow::Result<()> {
-    run::step(
-        "gRPC code",
-        run::cargo()
-            .args([
-                "test",
-                "--locked",
-                "--package",
-                "countersign-proto",
-                "--test",
-                "generated_current",
-            ])
-            .env("UPDATE_GENERATED", "1"),
-    )
+    written("gRPC code", "countersign-proto", "generated_current")?;
+    written("the page of reasons", "countersign-policy", "reasons_page")
+}
+
+/// The test that holds a generated file to its source writes it when it is told to.
+fn written(what: &str, package: &str, test: &str) -> anyhow::Result<()> {
+    let mut command = run::cargo();
+    command
+        .args(["test", "--locked", "--package", package, "--test", test])
+        .env("UPDATE_GENERATED", "1");
+    run::step(what, &mut command)
 }

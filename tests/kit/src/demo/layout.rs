@@ -53,6 +53,7 @@ impl Layout {
             "policy/keys",
             "evidence",
             "actors",
+            "attackers",
             "logs",
             "envoy",
             "agent",

@@ -10,11 +10,14 @@ use identity::PrivateKey;
 
 use super::layout::Layout;
 use super::tamper::Tamper;
+use crate::attackers::Attackers;
 use crate::{signer, workspace};
 
 /// The signed programs and the one that is not.
 #[derive(Debug)]
 pub struct Programs {
+    /// Programs that try to be taken for a signed one.
+    pub attackers: Attackers,
     /// The digest of the program one byte longer than the frontend.
     pub rogue: Digest,
 }
@@ -86,11 +89,6 @@ pub fn install(layout: &Layout, tamper: &Tamper) -> anyhow::Result<Programs> {
             &signer::sign(&attacked, "frontend", &programs)?,
         )?;
     }
-    copy(
-        &workspace::root().join("tests/kit/attackers/attack.py"),
-        &layout.bin("attack.py"),
-        0o644,
-    )?;
     let rogue = rogue(layout)?;
     if *tamper == Tamper::RogueIsSigned {
         signer::place(
@@ -99,7 +97,8 @@ pub fn install(layout: &Layout, tamper: &Tamper) -> anyhow::Result<Programs> {
             &signer::sign(&rogue, "frontend", &programs)?,
         )?;
     }
-    Ok(Programs { rogue })
+    let attackers = Attackers::compile(&layout.base().join("attackers"))?;
+    Ok(Programs { attackers, rogue })
 }
 
 /// The frontend with one byte more: the same program to look at, and nobody signed it.

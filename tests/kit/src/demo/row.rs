@@ -122,7 +122,7 @@ impl Findings {
             row,
             verdict,
             got: got.join(", "),
-            why: why.join("; "),
+            why: why.join(", "),
         }
     }
 }

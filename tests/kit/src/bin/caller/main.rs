@@ -1,6 +1,5 @@
 //! The demo's caller: a workload that takes its identity from the Workload API, and calls through a proxy with it.
 
-mod handed;
 mod identity;
 mod load;
 
@@ -29,11 +28,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Asks once for an identity and says what came.
-    Fetch {
-        /// On the connected socket that is standard input, as an attacker who was handed one does.
-        #[arg(long)]
-        stdin: bool,
-    },
+    Fetch,
     /// Holds the identity until SIGTERM and says each new serial.
     Hold,
     /// Sends one request on a connection of its own.
@@ -68,7 +63,7 @@ impl Target {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let ended = match Cli::parse().command {
-        Command::Fetch { stdin } => fetch(stdin).await,
+        Command::Fetch => fetch().await,
         Command::Hold => hold().await,
         Command::Request(target) => request(&target).await,
         Command::Load(arguments) => load::run(&arguments).await,
@@ -82,19 +77,14 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn fetch(stdin: bool) -> anyhow::Result<ExitCode> {
-    let fetched = if stdin {
-        handed::fetch().await?
-    } else {
-        identity::fetch().await.map_err(|error| error.to_string())
-    };
-    match fetched {
+async fn fetch() -> anyhow::Result<ExitCode> {
+    match identity::fetch().await {
         Ok(spiffe_id) => {
             say(&json!({ "spiffe_id": spiffe_id }));
             Ok(ExitCode::SUCCESS)
         }
         Err(refused) => {
-            say(&json!({ "refused": refused }));
+            say(&json!({ "refused": refused.to_string() }));
             Ok(ExitCode::FAILURE)
         }
     }

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 pub(super) const THIEF: Row = Row {
     number: 6,
     who: "thief",
-    does: "POST as frontend's SPIFFE ID on another key, chained to the real CA",
+    does: "POST as frontend's ID on another key, real CA",
     expected: "403 binding-missing",
 };
 
@@ -24,7 +24,7 @@ pub(super) async fn thief(stage: &mut Stage, found: &mut Findings) -> anyhow::Re
 pub(super) const FORGER: Row = Row {
     number: 7,
     who: "forger",
-    does: "POST with a DNS SAN that reads as frontend's SPIFFE ID",
+    does: "POST with a DNS SAN that reads as frontend's ID",
     expected: "refused in the handshake; behind a plain trusted_ca: 403 identity-malformed",
 };
 

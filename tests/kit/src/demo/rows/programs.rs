@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::demo::actors::FRONTEND;
@@ -15,7 +16,7 @@ use crate::process::Program;
 pub(super) const ROGUE: Row = Row {
     number: 3,
     who: "rogue",
-    does: "the frontend, one byte longer: by exec, and by hand in a cgroup",
+    does: "same program, one byte longer: exec, and by hand",
     expected: "no identity: artifact-unsigned, workload-not-isolated",
 };
 
@@ -53,32 +54,33 @@ pub(super) async fn rogue(stage: &mut Stage, found: &mut Findings) -> anyhow::Re
 pub(super) const ATTACKERS: Row = Row {
     number: 4,
     who: "attackers",
-    does: "fork, exec after connect, socket passed on, forged exe link",
+    does: "fork, exec, pass on a socket, forge the exe link",
     expected: "no identity, each its own reason; the signed program by the same path gets one",
 };
 
 /// Each attack, and the reason that is its own.
 const ATTACKS: [(&str, &str); 5] = [
     ("fork", "workload-gone"),
-    ("exec-after-connect", "workload-changed"),
-    ("passed-on", "workload-not-isolated"),
-    ("passed-on-then-exec", "workload-changed"),
-    ("forged-exe-link", "attestor-failed"),
+    ("exec", "workload-changed"),
+    ("pass", "workload-not-isolated"),
+    ("forge", "attestor-failed"),
+    ("forge-shared", "workload-not-isolated"),
 ];
 
 pub(super) async fn attackers(stage: &mut Stage, found: &mut Findings) -> anyhow::Result<()> {
+    found.got("no identity");
     for (attack, reason) in ATTACKS {
-        let answer = attacked(stage, attack)
+        let Attacked { told, reasons } = attacked(stage, attack)
             .await
             .with_context(|| format!("the attack {attack}"))?;
-        found.contains(attack, &answer, reason);
-        found.holds("an attacker has no identity", !answer.contains("spiffe_id"));
-        found.got(format!(
+        found.same("what an attacker was told", told.as_str(), "nothing");
+        found.contains(attack, &reasons, reason);
+        found.why(format!(
             "{attack}: {}",
-            if answer.contains(reason) {
+            if reasons.contains(reason) {
                 reason
             } else {
-                answer.trim()
+                &reasons
             }
         ));
     }
@@ -101,35 +103,38 @@ pub(super) async fn attackers(stage: &mut Stage, found: &mut Findings) -> anyhow
     Ok(())
 }
 
-/// Runs one attack with the victim's uid, and gives what the accomplice was told.
-async fn attacked(stage: &Stage, attack: &str) -> anyhow::Result<String> {
+/// What came of an attack.
+struct Attacked {
+    /// By its own word: `identity` or `nothing`.
+    told: String,
+    /// Every reason for which the agent refused its process, as an operator sees them.
+    reasons: String,
+}
+
+/// Runs one attack with the victim's uid.
+async fn attacked(stage: &Stage, attack: &str) -> anyhow::Result<Attacked> {
     let layout = &stage.world.layout;
-    // Only the forger must read the program whose name it takes; 0711 alone would stop it.
-    let signed = if attack == "forged-exe-link" {
-        "attacked-readable"
-    } else {
-        "attacked"
-    };
-    let mut attacker = Program::new(
+    let attacker = Program::new(
         &format!("row-4-{attack}"),
-        "/usr/bin/python3",
+        &stage.world.programs.attackers.attacker,
         &layout.logs(),
     )
     .user(uid::FRONTEND)
-    .arg(layout.bin("attack.py"))
     .arg(attack)
-    .args([
-        layout.agent_socket(),
-        layout.bin(signed),
-        layout.bin("rogue"),
-    ])
-    .env(
-        "SPIFFE_ENDPOINT_SOCKET",
-        format!("unix://{}", layout.agent_socket().display()),
-    )
-    .start()?;
+    .arg(layout.agent_socket());
+    let attacker = match attack {
+        // The program that it becomes finds no agent of its own to ask, and stays.
+        "exec" => attacker
+            .arg(layout.bin("attacked"))
+            .arg("hold")
+            .env("SPIFFE_ENDPOINT_SOCKET", "unix:///nowhere"),
+        // Only the forger must read the program whose name it takes; 0711 alone would stop it.
+        "forge" | "forge-shared" => attacker.arg(layout.bin("attacked-readable")),
+        _ => attacker,
+    };
+    let mut attacker = attacker.start()?;
     let deadline = Instant::now() + FETCH;
-    // The attacker may end before its accomplice has an answer.
+    // Its process may end before a child of it has an answer.
     while attacker.out().trim().is_empty() {
         ensure!(
             Instant::now() < deadline,
@@ -138,8 +143,29 @@ async fn attacked(stage: &Stage, attack: &str) -> anyhow::Result<String> {
         );
         sleep(LOOK).await;
     }
+    let pid = attacker.pid();
     attacker.stop().await?;
-    Ok(attacker.out())
+    Ok(Attacked {
+        told: attacker.out().trim().to_owned(),
+        reasons: reasons(stage, pid).await?,
+    })
+}
+
+async fn reasons(stage: &Stage, pid: i32) -> anyhow::Result<String> {
+    let listed = stage
+        .world
+        .agent_says(&["workload", "list"], &["--output", "json"])
+        .await?;
+    let workloads: Vec<Value> =
+        serde_json::from_str(&listed.out).context("no list of workloads")?;
+    let name = format!("pid {pid}");
+    let refused = workloads
+        .iter()
+        .filter(|workload| workload.get("workload").and_then(Value::as_str) == Some(&name));
+    Ok(refused
+        .filter_map(|workload| workload.get("reason")?.as_str())
+        .collect::<Vec<_>>()
+        .join(" "))
 }
 
 /// The agent's words, without the program's name.

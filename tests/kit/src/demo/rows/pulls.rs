@@ -17,7 +17,7 @@ use crate::wire::{Call, once, plain};
 pub(super) const SIGNED: Row = Row {
     number: 9,
     who: "skopeo",
-    does: "pulls prod/payments:1.4, signed, through Envoy",
+    does: "pulls prod/payments:1.4, signed",
     expected: "200, the record shows the pinned digest",
 };
 
@@ -86,7 +86,7 @@ pub(super) async fn not_canonical(stage: &mut Stage, found: &mut Findings) -> an
 pub(super) const BLOB: Row = Row {
     number: 12,
     who: "puller",
-    does: "GET a layer of prod/rogue, which the registry itself serves",
+    does: "GET a layer of rogue that the registry serves",
     expected: "403 blob-outside-closure",
 };
 
@@ -106,7 +106,7 @@ pub(super) async fn blob(stage: &mut Stage, found: &mut Findings) -> anyhow::Res
 pub(super) const TAG_MOVED: Row = Row {
     number: 13,
     who: "skopeo",
-    does: "pulls prod/payments:1.4 after an attacker moved the tag to the unsigned image",
+    does: "pulls 1.4 after its tag was moved to rogue's image",
     expected: "403 artifact-unsigned; the tag is restored",
 };
 
@@ -177,11 +177,10 @@ fn refused(found: &mut Findings, pulled: &Finished) {
 /// What skopeo says the registry said.
 fn last_words(pulled: &Finished) -> String {
     let line = pulled.err.lines().last().unwrap_or_default();
-    let said = line
-        .find("denied:")
-        .and_then(|at| line.get(at..))
-        .unwrap_or(line);
-    said.split(" (decision").next().unwrap_or(said).to_owned()
+    match line.split_once("denied: ") {
+        Some((_, said)) => format!("denied: {}", said.split(':').next().unwrap_or_default()),
+        None => line.to_owned(),
+    }
 }
 
 /// A request for a manifest, as a client makes it.

@@ -12,7 +12,7 @@ use crate::demo::stage::Stage;
 pub(super) const UNDER_LOAD: Row = Row {
     number: 16,
     who: "frontend",
-    does: "4000 POSTs on 200 connections while frontend's and Envoy's certificates rotate",
+    does: "4000 POSTs, 200 connections, certificates rotating",
     expected: "0 failed, at least 20 serials of each seen on the wire",
 };
 
