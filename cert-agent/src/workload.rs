@@ -12,6 +12,7 @@ mod file;
 mod inspect;
 mod launch;
 mod peer;
+mod pidfd;
 mod process;
 mod program;
 mod refused;

@@ -8,7 +8,8 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use super::{
     FileId, Peer, Refused,
     cgroup::Cgroup,
-    peer::{check_cannot_forge, failed, has_exited},
+    peer::{check_cannot_forge, failed},
+    pidfd::has_exited,
     process::Process,
 };
 

@@ -6,23 +6,20 @@ use std::{
     sync::Arc,
 };
 
-use nix::{
-    errno::Errno,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::socket::{getsockopt, sockopt},
-};
 use policy::{grant::Selector, reason::Reason};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use tokio::{
-    io::{Interest, unix::AsyncFd},
-    net::UnixStream,
-};
+use tokio::{io::unix::AsyncFd, net::UnixStream};
 
 use super::{
     Executable, FileId, Refused,
+    pidfd::{has_exited, watch},
     process::{Process, is_gone},
     selectors,
 };
+
+mod credentials;
+
+pub use credentials::Identification;
+use credentials::{Credentials, pidfd_of};
 
 /// The process that connected: who it was by the kernel, a descriptor that names it, and what it ran when it was looked at first.
 ///
@@ -39,26 +36,6 @@ struct Inner {
     start_time: u64,
     executable: Executable,
     identification: Identification,
-}
-
-/// How the peer was pinned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Identification {
-    /// `SO_PEERPIDFD`: the kernel names the process that connected. Linux 6.5.
-    PeerPidfd,
-    /// `SO_PEERCRED`, then `pidfd_open`, before Linux 6.5: the id could have been given to another process in between, so that one must have the uid
-    /// of the one that connected. What it runs is judged like any other's.
-    PidfdOpen,
-}
-
-impl Identification {
-    /// The way in words, for a log line or a metric.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::PeerPidfd => "so_peerpidfd",
-            Self::PidfdOpen => "pidfd_open",
-        }
-    }
 }
 
 impl Peer {
@@ -223,26 +200,6 @@ impl Peer {
     }
 }
 
-/// `SO_PEERCRED`: who connected, at that time.
-#[derive(Debug, Clone, Copy)]
-struct Credentials {
-    pid: i32,
-    uid: u32,
-    gid: u32,
-}
-
-impl Credentials {
-    fn of(stream: &UnixStream) -> Result<Self, Refused> {
-        let found = getsockopt(stream, sockopt::PeerCredentials)
-            .map_err(|error| failed("its credentials", &error.into()))?;
-        Ok(Self {
-            pid: found.pid(),
-            uid: found.uid(),
-            gid: found.gid(),
-        })
-    }
-}
-
 /// Refuses a process that could point `/proc/PID/exe` elsewhere, or that lives where our view of capabilities means nothing.
 ///
 /// # Errors
@@ -267,45 +224,6 @@ pub(super) fn check_cannot_forge(process: &Process, user_namespace: FileId) -> R
         )),
         None => Ok(()),
     }
-}
-
-/// Whether the process a pidfd names has ended, reaped or not.
-pub(super) fn has_exited(pidfd: BorrowedFd<'_>) -> nix::Result<bool> {
-    loop {
-        match poll(
-            &mut [PollFd::new(pidfd, PollFlags::POLLIN)],
-            PollTimeout::ZERO,
-        ) {
-            Ok(ready) => return Ok(ready > 0),
-            Err(Errno::EINTR) => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-#[expect(
-    deprecated,
-    reason = "its successor is an unsafe function; an `OwnedFd` keeps the promise that one asks for"
-)]
-fn watch(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    AsyncFd::with_interest(pidfd, Interest::READABLE)
-}
-
-fn pidfd_of(
-    stream: &UnixStream,
-    credentials: Credentials,
-) -> Result<(OwnedFd, Identification), Refused> {
-    match getsockopt(stream, sockopt::PeerPidfd) {
-        Ok(pidfd) => Ok((pidfd, Identification::PeerPidfd)),
-        Err(Errno::ENOPROTOOPT) => Ok((open_pidfd(credentials.pid)?, Identification::PidfdOpen)), // before Linux 6.5
-        Err(Errno::ESRCH | Errno::EINVAL | Errno::ENODATA) => Err(gone()),
-        Err(error) => Err(failed("its pidfd", &error.into())),
-    }
-}
-
-fn open_pidfd(pid: i32) -> Result<OwnedFd, Refused> {
-    let pid = Pid::from_raw(pid).ok_or_else(unseen)?;
-    pidfd_open(pid, PidfdFlags::empty()).map_err(|error| failed("its pidfd", &error.into()))
 }
 
 fn unseen() -> Refused {
@@ -335,100 +253,4 @@ fn name(pid: i32) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn own() -> Credentials {
-        let pid = i32::try_from(std::process::id()).unwrap();
-        Credentials {
-            pid,
-            uid: nix::unistd::geteuid().as_raw(),
-            gid: nix::unistd::getegid().as_raw(),
-        }
-    }
-
-    fn pinned_by_pidfd_open(credentials: Credentials) -> Result<Peer, Refused> {
-        Peer::pin(
-            credentials,
-            open_pidfd(credentials.pid)?,
-            Identification::PidfdOpen,
-        )
-    }
-
-    #[tokio::test]
-    async fn peer_of_a_pair_is_this_process() {
-        let (stream, _other) = UnixStream::pair().unwrap();
-        let peer = Peer::of(&stream).unwrap();
-        assert_eq!((peer.pid(), peer.uid()), (std::process::id(), own().uid));
-        assert_eq!(
-            peer.selectors().first().unwrap().as_str(),
-            format!("unix:uid:{}", own().uid)
-        );
-        assert!(peer.check_lives().is_ok());
-    }
-
-    #[tokio::test]
-    async fn peer_is_pinned_without_so_peerpidfd_too() {
-        let (stream, _other) = UnixStream::pair().unwrap();
-        let (by_socket, by_id) = (
-            Peer::of(&stream).unwrap(),
-            pinned_by_pidfd_open(own()).unwrap(),
-        );
-        assert_eq!(by_id.identification(), Identification::PidfdOpen);
-        assert_eq!(
-            (by_socket.pid(), by_socket.start_time()),
-            (by_id.pid(), by_id.start_time())
-        );
-        assert_eq!(by_socket.executable().id(), by_id.executable().id());
-    }
-
-    #[tokio::test]
-    async fn process_that_took_over_the_id_is_not_the_peer() {
-        let refused = pinned_by_pidfd_open(Credentials {
-            uid: own().uid.wrapping_add(1),
-            ..own()
-        })
-        .unwrap_err();
-        assert_eq!(refused.reason, Reason::AttestorFailed);
-    }
-
-    #[tokio::test]
-    async fn process_that_cannot_be_seen_fails_the_attestor() {
-        let refused = pinned_by_pidfd_open(Credentials { pid: 0, ..own() }).unwrap_err();
-        assert_eq!(refused.reason, Reason::AttestorFailed);
-    }
-
-    #[tokio::test]
-    async fn ended_process_is_gone_before_and_after_it_is_reaped() {
-        let mut child = std::process::Command::new("true").spawn().unwrap();
-        let credentials = Credentials {
-            pid: i32::try_from(child.id()).unwrap(),
-            ..own()
-        };
-        let pidfd = open_pidfd(credentials.pid).unwrap();
-        while !has_exited(pidfd.as_fd()).unwrap() {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(
-            Peer::pin(
-                credentials,
-                pidfd.try_clone().unwrap(),
-                Identification::PeerPidfd
-            )
-            .unwrap_err()
-            .reason,
-            Reason::WorkloadGone
-        );
-        child.wait().unwrap();
-        assert_eq!(
-            Peer::pin(credentials, pidfd, Identification::PeerPidfd)
-                .unwrap_err()
-                .reason,
-            Reason::WorkloadGone
-        );
-        assert_eq!(
-            pinned_by_pidfd_open(credentials).unwrap_err().reason,
-            Reason::WorkloadGone
-        );
-    }
-}
+mod tests;

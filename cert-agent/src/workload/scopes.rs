@@ -9,17 +9,16 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use daemon::{chain, clock::Clock};
-use evidence::{binding::BoundArtifact, digest::Digest};
+use evidence::binding::BoundArtifact;
 use policy::reason::Reason;
-use rustix::fs::{CWD, FlockOperation, flock};
+use rustix::fs::CWD;
 use tokio::sync::Notify;
 
 use super::{
-    CgroupError, FileId, Hierarchy, LaunchSpec, Peer, Prepared, Refused, Workload,
+    CgroupError, FileId, Hierarchy, Identification, LaunchSpec, Peer, Prepared, Refused, Workload,
     cgroup::{Cgroup, Mount},
     digests::Digests,
     file::FileFacts,
@@ -27,26 +26,10 @@ use super::{
     selectors,
 };
 
-/// Where scopes are made, and what starts programs in them.
-#[derive(Debug, Clone)]
-pub struct ScopesConfig {
-    /// The agent's directory under the cgroup2 mount. One agent each.
-    pub name: String,
-    /// The program that is run as `launch`: the agent itself.
-    pub launcher: PathBuf,
-}
+mod home;
 
-impl ScopesConfig {
-    /// The configuration of an agent whose sockets lie in `runtime`: agents with two runtime directories do not meet.
-    pub fn for_runtime(runtime: &Path) -> Self {
-        let digest = Digest::sha256_of(runtime.as_os_str().as_encoded_bytes());
-        let short: String = digest.hex().chars().take(NAME_HEX_DIGITS).collect();
-        Self {
-            name: format!("countersign-{short}"),
-            launcher: PathBuf::from("/proc/self/exe"),
-        }
-    }
-}
+pub use home::ScopesConfig;
+use home::take;
 
 /// The scopes that have not ended. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -86,6 +69,12 @@ impl Scopes {
         let user_namespace = FileFacts::at(CWD, "/proc/self/ns/user")
             .map_err(unusable)?
             .id;
+        tracing::info!(
+            directory = %home.directory().display(),
+            hierarchy = mount.hierarchy.as_str(),
+            peers = Identification::of_this_kernel().as_str(),
+            "scopes are made here"
+        );
         Ok(Self(Arc::new(Inner {
             hierarchy: mount.hierarchy,
             home,
@@ -307,33 +296,3 @@ impl Drop for Inner {
         drop(std::fs::remove_dir(self.home.directory()));
     }
 }
-
-fn take(home: &Cgroup) -> Result<File, CgroupError> {
-    let path = || home.directory().to_owned();
-    let unusable = |source| CgroupError::Directory {
-        path: path(),
-        source,
-    };
-    match home.create() {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(unusable(error)),
-        Ok(()) | Err(_) => {}
-    }
-    let lock = File::open(home.directory()).map_err(unusable)?;
-    flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
-        rustix::io::Errno::WOULDBLOCK => CgroupError::Held { path: path() },
-        error => unusable(error.into()),
-    })?;
-    for leftover in home.children().map_err(unusable)? {
-        tracing::warn!(
-            scope = leftover.name(),
-            "ending a scope that an earlier run left"
-        );
-        leftover.end(LEFTOVER_PATIENCE).map_err(unusable)?;
-    }
-    Ok(lock)
-}
-
-/// 48 bits keep two runtime directories of one machine apart.
-const NAME_HEX_DIGITS: usize = 12;
-/// 5 s: killed processes go at once, unless one waits for a disk.
-const LEFTOVER_PATIENCE: Duration = Duration::from_secs(5);
