@@ -1,5 +1,6 @@
 //! `cargo xtask demo`: sets up, builds, and hands over to the `demo` program of tests/kit.
 
+use std::os::unix::process::CommandExt as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -31,7 +32,7 @@ enum Output {
     Json,
 }
 
-/// Runs the demo.
+/// Runs the demo, and does not come back if it starts.
 ///
 /// # Errors
 ///
@@ -72,10 +73,6 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     for name in &arguments.only {
         demo.arg("--only").arg(name);
     }
-    let status = demo.status().context("the demo did not start")?;
-    Ok(if status.success() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    // It takes our place, and cargo lets it take cargo's, so that a Ctrl-C reaches only the one that stops the programs.
+    Err(demo.exec()).context("the demo did not start")
 }
