@@ -6,7 +6,7 @@ use policy::requirement::Requirement;
 use policy::rule::{RegistryAction, Targets};
 
 use super::{NeededArtifact, Wanted};
-use crate::target::{Access, RegistryRequest, Resource, ServiceCall, Target};
+use crate::target::{Access, Host, RegistryRequest, Resource, ServiceCall, Target};
 
 /// One thing that a request asks leave for. Nearly every request is one; a mount is a write here and a read there.
 #[derive(Debug)]
@@ -25,19 +25,24 @@ pub(super) enum Part<'a> {
 }
 
 impl Part<'_> {
-    /// Whether a permit with these targets is about this part.
+    /// Whether a permit with these targets is about this part: under the host that was asked and under the one it mirrors.
+    /// The first serves, and the second is whatever the caller wrote into `?ns=`; neither lends its permits to the other.
     pub(super) fn is_among(&self, to: &Targets) -> bool {
         match self {
             // SPEC(design §6.5): `GET /v2/` is permitted to whoever meets the `from` of any registry permit for that host.
-            Self::Base(request) => {
-                hosts(to).is_some_and(|hosts| admits(hosts, request.host.as_str()))
-            }
+            Self::Base(request) => hosts(to).is_some_and(|hosts| {
+                both_hosts(request)
+                    .iter()
+                    .all(|host| admits(hosts, host.as_str()))
+            }),
             Self::Repository {
                 request,
                 repository,
                 action,
                 ..
-            } => to.matches_registry(request.host.as_str(), repository.as_str(), *action),
+            } => both_hosts(request)
+                .iter()
+                .all(|host| to.matches_registry(host.as_str(), repository.as_str(), *action)),
             Self::Call(call) => to.matches_service(call.host.as_str(), &call.method, &call.path),
         }
     }
@@ -51,7 +56,7 @@ impl Part<'_> {
                 repository,
                 action,
                 ..
-            } => [&request.host, &request.asked]
+            } => both_hosts(request)
                 .iter()
                 .any(|host| to.matches_registry(host.as_str(), repository.as_str(), *action)),
             Self::Call(call) => to.matches_service(call.host.as_str(), &call.method, &call.path),
@@ -193,12 +198,17 @@ fn denies_whole_registry(to: &Targets, request: &RegistryRequest) -> bool {
                         .iter()
                         .any(|pattern| pattern.to_string() == "**"));
             spares_nothing
-                && [&request.host, &request.asked]
+                && both_hosts(request)
                     .iter()
                     .any(|host| admits(hosts, host.as_str()))
         }
         Targets::Service { .. } => false,
     }
+}
+
+/// The host whose repositories these are, and the host that was asked; the same one but for a mirror.
+fn both_hosts(request: &RegistryRequest) -> [&Host; 2] {
+    [&request.host, &request.asked]
 }
 
 fn hosts(to: &Targets) -> Option<&[HostPattern]> {

@@ -422,6 +422,49 @@ fn deny_of_a_host_holds_whatever_the_mirror_parameter_says() {
 }
 
 #[test]
+fn mirror_parameter_lends_no_permit_to_the_host_that_serves() {
+    let world = World::new();
+    let image = image();
+    for (method, path) in [
+        ("GET", "/v2/".to_owned()),
+        ("GET", "/v2/prod/hidden/tags/list".to_owned()),
+        ("GET", format!("/v2/prod/hidden/referrers/{image}")),
+        ("GET", "/v2/prod/hidden/manifests/1.4".to_owned()),
+        ("GET", format!("/v2/prod/hidden/manifests/{image}")),
+        ("HEAD", format!("/v2/prod/hidden/blobs/{image}")),
+    ] {
+        for (asked, ns) in [
+            ("secret-registry.acme.test", "registry.acme.test"),
+            ("payments.acme.test", "registry.acme.test"),
+            ("registry.acme.test", "secret-registry.acme.test"),
+        ] {
+            let question = request(method, asked, &format!("{path}?ns={ns}"));
+            assert_eq!(
+                world.denial(&question).reason,
+                Reason::NoRuleMatched,
+                "{method} {asked}{path}?ns={ns}"
+            );
+        }
+    }
+}
+
+#[test]
+fn mirror_is_permitted_by_a_rule_that_names_both_hosts() {
+    let world = World::with_rules(
+        "- name: mirrored\n  from: { identities: [\"spiffe://acme.test/ns/web/**\"], artifact: { signedBy: release } }\n  to: { registry: { hosts: [mirror.acme.test, registry.acme.test], repositories: [\"prod/**\"], actions: [pull, list], artifact: { signedBy: release } } }",
+    );
+    let ask = |path: &str| request("GET", "mirror.acme.test", path);
+    for path in [
+        "/v2/?ns=registry.acme.test",
+        "/v2/prod/payments/tags/list?ns=registry.acme.test",
+    ] {
+        assert_eq!(world.permit(&ask(path)).rule(), "mirrored", "{path}");
+    }
+    let needed = world.needs(&ask("/v2/prod/payments/manifests/1?ns=registry.acme.test"));
+    assert_eq!(needed.host.as_str(), "registry.acme.test");
+}
+
+#[test]
 fn base_needs_the_from_of_some_registry_permit_for_the_host() {
     let base = request("GET", "registry.acme.test", "/v2/");
     assert_eq!(World::new().permit(&base).rule(), "web-pulls");
