@@ -184,7 +184,13 @@ fn permit(
             pin: served.pin(),
         })),
         // A target without parts asks for nothing that a rule could permit.
-        (None, None) => Err(Denial::new(Reason::NoRuleMatched, "no rule permits this")),
+        (None, None) => trail.hold(
+            Link::Rule,
+            Err(Denial::new(
+                Reason::NoRuleMatched,
+                "no rule can be about this",
+            )),
+        ),
     }
 }
 

@@ -118,63 +118,81 @@ pub(super) enum Demand<'r> {
     Missing,
 }
 
-/// The parts of a request, each of which must be permitted.
+/// The parts of a request, each of which must be permitted. Without parts nothing can be.
 pub(super) fn parts(target: &Target) -> Vec<Part<'_>> {
-    let request = match target {
-        Target::Service(call) => return vec![Part::Call(call)],
-        Target::Registry(request) => request,
+    match target {
+        Target::Service(call) => vec![Part::Call(call)],
+        Target::Registry(request) => registry_parts(request),
+    }
+}
+
+fn registry_parts(request: &RegistryRequest) -> Vec<Part<'_>> {
+    let part = |repository, action, wanted| Part::Repository {
+        request,
+        repository,
+        action,
+        wanted,
     };
-    let (Some(action), Some(repository)) = (request.action(), request.resource.repository()) else {
-        return vec![Part::Base(request)];
-    };
-    match (&request.resource, request.access) {
-        (Resource::Manifest { reference, .. }, Access::Read) => {
-            let wanted = Some(Wanted::Manifest(reference.clone()));
-            vec![Part::Repository {
-                request,
+    let (resource, access) = (&request.resource, request.access);
+    match (resource, request.action()) {
+        (Resource::Base, None) => match access {
+            Access::Read => vec![Part::Base(request)],
+            Access::Write | Access::Delete => Vec::new(),
+        },
+        (
+            Resource::Manifest {
                 repository,
-                action,
-                wanted,
-            }]
-        }
-        (Resource::Blob { digest, .. }, Access::Read) => {
-            let wanted = Some(Wanted::Blob(digest.clone()));
-            vec![Part::Repository {
-                request,
-                repository,
-                action,
-                wanted,
-            }]
-        }
-        (Resource::Mount { from, digest, .. }, _) => vec![
-            Part::Repository {
-                request,
-                repository,
-                action,
-                wanted: None,
+                reference,
             },
-            Part::Repository {
-                request,
-                repository: from,
-                action: RegistryAction::Pull,
-                wanted: Some(Wanted::Blob(digest.clone())),
+            Some(action),
+        ) => {
+            let wanted = read(access, || Wanted::Manifest(reference.clone()));
+            vec![part(repository, action, wanted)]
+        }
+        (Resource::Blob { repository, digest }, Some(action)) => {
+            let wanted = read(access, || Wanted::Blob(digest.clone()));
+            vec![part(repository, action, wanted)]
+        }
+        (
+            Resource::Mount {
+                repository,
+                from,
+                digest,
             },
+            Some(action),
+        ) => vec![
+            part(repository, action, None),
+            part(
+                from,
+                RegistryAction::Pull,
+                Some(Wanted::Blob(digest.clone())),
+            ),
         ],
-        (Resource::Manifest { .. } | Resource::Blob { .. }, Access::Write | Access::Delete)
+        (
+            Resource::Tags { repository }
+            | Resource::Referrers { repository, .. }
+            | Resource::Upload { repository },
+            Some(action),
+        ) => vec![part(repository, action, None)],
+        // An action on nothing, or nothing done to something: no rule can be about it.
+        (Resource::Base, Some(_))
         | (
-            Resource::Base
+            Resource::Manifest { .. }
+            | Resource::Blob { .. }
+            | Resource::Mount { .. }
             | Resource::Tags { .. }
             | Resource::Referrers { .. }
             | Resource::Upload { .. },
-            _,
-        ) => {
-            vec![Part::Repository {
-                request,
-                repository,
-                action,
-                wanted: None,
-            }]
-        }
+            None,
+        ) => Vec::new(),
+    }
+}
+
+/// The artifact, if it is read: only then is it served.
+fn read(access: Access, wanted: impl FnOnce() -> Wanted) -> Option<Wanted> {
+    match access {
+        Access::Read => Some(wanted()),
+        Access::Write | Access::Delete => None,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::caller::Caller;
 use crate::ext_authz::request::RawCheck;
 use crate::question::TargetArtifact;
 use crate::snapshot::{Bound, Synced, Trust};
-use crate::target::target;
+use crate::target::{Access, target};
 use crate::testing::{FRONTEND, HOUR, Signer, noon, policy, unsigned};
 
 const RULES: &str = r#"
@@ -479,6 +479,25 @@ fn base_needs_the_from_of_some_registry_permit_for_the_host() {
         "- name: all\n  effect: deny\n  from: { identities: [\"spiffe://acme.test/ns/web/sa/*\"] }\n  to: { registry: { hosts: [registry.acme.test] } }",
     );
     assert_eq!(all.denial(&base).reason, Reason::RuleDenied);
+}
+
+#[test]
+fn registry_request_without_parts_is_no_rule_matched() {
+    let world = World::new();
+    let mut question = request("GET", "registry.acme.test", "/v2/");
+    for access in [Access::Write, Access::Delete] {
+        let Fact::Known(Target::Registry(base)) = &mut question.target else {
+            panic!("{:?}", question.target)
+        };
+        base.access = access;
+        let judgement = world.decide(&question);
+        assert!(
+            matches!(&judgement.decision, Decision::Deny(denial) if denial.reason == Reason::NoRuleMatched),
+            "{judgement:?}"
+        );
+        let rule = judgement.trail.steps().map(|step| step.outcome)[3];
+        assert_eq!(rule, Outcome::Broke(Reason::NoRuleMatched));
+    }
 }
 
 #[test]
