@@ -16,8 +16,11 @@ use crate::{
     rfc3339,
 };
 
+mod bounds;
 #[cfg(test)]
 mod tests;
+
+pub use bounds::{MAX_DETAIL_BYTES, MAX_NAME_BYTES, MAX_REASON_BYTES, MAX_REFUSED_DIGESTS};
 
 /// This workload runs these artifacts and holds this identity on this key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,6 +184,14 @@ pub enum InvalidBatch {
         /// How many.
         got: usize,
     },
+    /// A text that names something is longer than any name.
+    #[error("the {field} of an item has {got} bytes, which is too long")]
+    TextTooLong {
+        /// Which text.
+        field: &'static str,
+        /// Its length.
+        got: usize,
+    },
 }
 
 /// Why a batch was not sealed.
@@ -196,6 +207,14 @@ pub enum SealError {
     #[error("a batch of {got} bytes is larger than {MAX_BATCH_BYTES}")]
     TooLarge {
         /// Its sealed size.
+        got: usize,
+    },
+    /// A text that names something is longer than any name, and no receiver would open it.
+    #[error("the {field} of an item has {got} bytes, which is too long")]
+    TextTooLong {
+        /// Which text.
+        field: &'static str,
+        /// Its length.
         got: usize,
     },
     /// It has no JSON form: a time is out of range.
@@ -234,6 +253,7 @@ impl Batch {
                 got: self.items.len(),
             });
         }
+        bounds::check(&self.items).map_err(|(field, got)| SealError::TextTooLong { field, got })?;
         let payload = serde_json::to_vec(self).map_err(|source| SealError::Json { source })?;
         let envelope =
             Envelope::sign(BATCH_TYPE, payload, key).map_err(|source| SealError::Key { source })?;
@@ -266,13 +286,16 @@ impl Batch {
                 got: envelope.payload_type().to_owned(),
             });
         }
-        let batch: Self = serde_json::from_slice(envelope.payload())
+        let mut batch: Self = serde_json::from_slice(envelope.payload())
             .map_err(|source| InvalidBatch::Json { source })?;
         if batch.items.len() > MAX_ITEMS {
             return Err(InvalidBatch::TooManyItems {
                 got: batch.items.len(),
             });
         }
+        bounds::check(&batch.items)
+            .map_err(|(field, got)| InvalidBatch::TextTooLong { field, got })?;
+        bounds::cut(&mut batch.items);
         Ok(batch)
     }
 }

@@ -193,3 +193,69 @@ fn a_batch_beyond_the_bounds_is_neither_sealed_nor_opened() {
         Err(InvalidBatch::TooLarge { .. })
     ));
 }
+
+/// Sealed as a receiver would get it from an agent that keeps no bounds.
+fn unbounded(items: Vec<FeedItem>, agent: &PrivateKey) -> Vec<u8> {
+    let payload = serde_json::to_vec(&batch(items)).unwrap();
+    let envelope = Envelope::sign(BATCH_TYPE, payload, agent).unwrap();
+    envelope.to_json().unwrap()
+}
+
+#[test]
+fn a_name_longer_than_any_is_neither_sealed_nor_opened() {
+    let agent = key();
+    let long = "w".repeat(MAX_NAME_BYTES + 1);
+    let items = [
+        FeedItem::Binding(Binding {
+            workload: long.clone(),
+            ..binding()
+        }),
+        FeedItem::Binding(Binding {
+            grant: long.clone(),
+            ..binding()
+        }),
+        FeedItem::Refusal(Refusal {
+            workload: long.clone(),
+            ..refusal()
+        }),
+        FeedItem::Refusal(Refusal {
+            grant: Some(long.clone()),
+            ..refusal()
+        }),
+        FeedItem::Refusal(Refusal {
+            reason: long,
+            ..refusal()
+        }),
+    ];
+    for item in items {
+        assert!(matches!(
+            batch(vec![item.clone()]).seal(&agent),
+            Err(SealError::TextTooLong { got: 257, .. })
+        ));
+        assert!(matches!(
+            Batch::open(&unbounded(vec![item], &agent), agent.public_key()),
+            Err(InvalidBatch::TextTooLong { got: 257, .. })
+        ));
+    }
+}
+
+#[test]
+fn a_refusal_that_says_too_much_is_cut() {
+    let agent = key();
+    let long = FeedItem::Refusal(Refusal {
+        detail: format!(
+            "{}\u{e9}{}",
+            "d".repeat(MAX_DETAIL_BYTES - 1),
+            "e".repeat(9)
+        ),
+        digests: vec![Digest::sha256_of(b"program"); MAX_REFUSED_DIGESTS + 1],
+        ..refusal()
+    });
+    let opened = Batch::open(&unbounded(vec![long], &agent), agent.public_key()).unwrap();
+    let cut = FeedItem::Refusal(Refusal {
+        detail: "d".repeat(MAX_DETAIL_BYTES - 1),
+        digests: vec![Digest::sha256_of(b"program"); MAX_REFUSED_DIGESTS],
+        ..refusal()
+    });
+    assert_eq!(opened.items, [cut]);
+}
