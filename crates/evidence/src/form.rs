@@ -55,6 +55,12 @@ pub enum InvalidEvidence {
 /// The largest single piece of evidence that is read: a keyed signature is about 2 KiB.
 pub const MAX_EVIDENCE_BYTES: usize = 256 * 1024;
 
+/// The most pieces of evidence about one digest that an agent reads, tells, and is believed to have: both ends judge the same set.
+pub const MAX_EVIDENCE_PIECES: usize = 16;
+
+/// The most bytes of all these pieces together.
+pub const MAX_EVIDENCE_TOTAL_BYTES: usize = 1024 * 1024;
+
 impl Evidence {
     /// Tells a Sigstore bundle from a DSSE envelope by its shape. Nothing is verified here.
     ///

@@ -19,7 +19,9 @@ pub mod verify;
 pub mod vouched;
 
 pub use digest::{Digest, InvalidDigest};
-pub use form::{Evidence, InvalidEvidence, MAX_EVIDENCE_BYTES};
+pub use form::{
+    Evidence, InvalidEvidence, MAX_EVIDENCE_BYTES, MAX_EVIDENCE_PIECES, MAX_EVIDENCE_TOTAL_BYTES,
+};
 pub use signer::SignerSet;
 pub use verify::verify;
 pub use vouched::{Cause, Claims, Format, Rejection, Signature, Vouched};

@@ -7,7 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use evidence::{Digest, Evidence, MAX_EVIDENCE_BYTES};
+use evidence::{
+    Digest, Evidence, MAX_EVIDENCE_BYTES, MAX_EVIDENCE_PIECES, MAX_EVIDENCE_TOTAL_BYTES,
+};
 
 #[cfg(test)]
 mod tests;
@@ -45,6 +47,12 @@ pub enum SourceError {
         /// The file.
         path: PathBuf,
     },
+    /// All the files of one digest together are larger than what may be told of it.
+    #[error("the evidence of `{digest}` is larger than {MAX_EVIDENCE_TOTAL_BYTES} bytes")]
+    TooLargeTogether {
+        /// The digest.
+        digest: Digest,
+    },
     /// It could not be read.
     #[error("`{}` could not be read", path.display())]
     Io {
@@ -56,8 +64,8 @@ pub enum SourceError {
     },
 }
 
-/// The most files of one digest.
-pub const MAX_FILES: usize = 64;
+/// The most files of one digest: no more could be told of it.
+pub const MAX_FILES: usize = MAX_EVIDENCE_PIECES;
 
 /// The most files of one directory, whatever they are.
 pub const MAX_ENTRIES: usize = 16_384;
@@ -98,7 +106,17 @@ impl DirectorySource {
                 limit: MAX_FILES,
             });
         }
-        paths.iter().map(|path| self.read(path)).collect()
+        let evidence: Vec<Evidence> = paths
+            .iter()
+            .map(|path| self.read(path))
+            .collect::<Result<_, _>>()?;
+        let bytes: usize = evidence.iter().map(Evidence::size).sum();
+        if bytes > MAX_EVIDENCE_TOTAL_BYTES {
+            return Err(SourceError::TooLargeTogether {
+                digest: digest.clone(),
+            });
+        }
+        Ok(evidence)
     }
 
     fn flat(&self, directory: &Path, digest: &Digest) -> Result<Vec<PathBuf>, SourceError> {

@@ -181,3 +181,17 @@ fn too_large_a_file_and_too_many_files_are_refused() {
         Err(SourceError::TooMany { .. })
     ));
 }
+
+#[test]
+fn more_than_an_agent_may_tell_of_a_digest_is_an_error() {
+    let fixture = Fixture::new();
+    for number in 0..4 {
+        fixture.write(&flat(number), &vec![b' '; MAX_EVIDENCE_BYTES]);
+    }
+    assert_eq!(fixture.evidence().unwrap().len(), 4);
+    fixture.write(&flat(4), b" ");
+    assert!(matches!(
+        fixture.evidence(),
+        Err(SourceError::TooLargeTogether { .. })
+    ));
+}
