@@ -26,7 +26,10 @@ impl Subject<'_> {
     pub(super) fn is_named_by(&self, from: &Callers) -> bool {
         from.admits_identity(&self.caller.spiffe_id)
             && from.admits_key(&self.caller.key)
-            && from.admits_digests(self.apps().flat_map(|artifact| &artifact.digests))
+            // Each app makes requests under the one identity: a listed one does not speak for the one beside it.
+            && self
+                .apps()
+                .all(|artifact| from.admits_digests(artifact.digests.iter()))
     }
 
     /// Whether a deny is about this caller: by any of its artifacts, and also when that cannot be told.

@@ -327,6 +327,74 @@ fn every_app_artifact_must_be_signed_and_one_digest_of_each_is_enough() {
 }
 
 #[test]
+fn every_app_artifact_must_have_a_digest_that_the_permit_lists() {
+    let other = Digest::sha256_of(b"another signed program");
+    let app = |digests: &[&Digest]| BoundArtifact {
+        role: Role::App,
+        digests: digests.iter().copied().cloned().collect(),
+    };
+    let (listed, beside) = (program(), &other);
+    for (artifacts, passes) in [
+        (vec![app(&[&listed])], true),
+        (vec![app(&[&listed, beside])], true),
+        (vec![app(&[&listed]), app(&[beside])], false),
+        (vec![app(&[beside]), app(&[&listed])], false),
+        (vec![app(&[beside])], false),
+        (vec![app(&[&listed]), app(&[])], false),
+        (vec![app(&[])], false),
+        (vec![], false),
+    ] {
+        let mut world = World::with_rules(&format!(
+            "- name: pinned\n  from: {{ identities: [\"spiffe://acme.test/ns/web/**\"], digests: [\"{listed}\"], artifact: {{ signedBy: release }} }}\n  to: {{ service: {{ hosts: [ledger.acme.test], methods: [GET], paths: [/x] }} }}"
+        ));
+        let vouched = [&listed, &other].map(|digest| world.signer.vouches(digest));
+        let detail = format!("{artifacts:?}");
+        world.bind(
+            Binding {
+                artifacts,
+                ..binding()
+            },
+            vouched.into(),
+        );
+        let decision = world
+            .decide(&request("GET", "ledger.acme.test", "/x"))
+            .decision;
+        assert_eq!(
+            matches!(decision, Decision::Permit(_)),
+            passes,
+            "{detail}: {decision:?}"
+        );
+    }
+}
+
+#[test]
+fn deny_by_digest_matches_any_artifact_of_the_caller() {
+    let leaked = Digest::sha256_of(b"a leaked program");
+    let artifact = |role, digest: &Digest| BoundArtifact {
+        role,
+        digests: vec![digest.clone()],
+    };
+    for role in [Role::App, Role::Proxy] {
+        let mut world = World::with_rules(&format!(
+            "- name: leaked\n  effect: deny\n  from: {{ digests: [\"{leaked}\"] }}"
+        ));
+        let vouched = [&program(), &leaked].map(|digest| world.signer.vouches(digest));
+        world.bind(
+            Binding {
+                artifacts: vec![artifact(Role::App, &program()), artifact(role, &leaked)],
+                ..binding()
+            },
+            vouched.into(),
+        );
+        assert_eq!(
+            world.denial(&charge()).reason,
+            Reason::RuleDenied,
+            "{role:?}"
+        );
+    }
+}
+
+#[test]
 fn call_that_no_rule_is_about_is_no_rule_matched() {
     let world = World::new();
     for (method, host, path) in [

@@ -40,7 +40,7 @@ pub struct Callers {
     pub identities: Vec<IdentityPattern>,
     /// The caller's own artifacts meet this.
     pub artifact: Option<Requirement>,
-    /// One of the caller's artifacts is known by one of these digests. Empty: not a condition.
+    /// In a permit each, in a deny one of the caller's artifacts is known by one of these digests. Empty: not a condition.
     pub digests: Vec<Digest>,
     /// The caller's SVID holds one of these keys. Empty: not a condition.
     pub keys: Vec<SpkiHash>,
@@ -52,7 +52,7 @@ impl Callers {
         self.identities.is_empty() || self.identities.iter().any(|pattern| pattern.matches(id))
     }
 
-    /// Whether one of the digests satisfies the condition on digests.
+    /// Whether what is known by all of these digests satisfies the condition on digests, by one of them.
     pub fn admits_digests<'a>(&self, mut known_by: impl Iterator<Item = &'a Digest>) -> bool {
         self.digests.is_empty() || known_by.any(|digest| self.digests.contains(digest))
     }
