@@ -11,6 +11,7 @@ pub mod programs;
 pub mod row;
 pub mod rows;
 pub mod stage;
+pub mod table;
 pub mod tamper;
 pub mod try_it;
 pub mod world;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
-use kit::demo::{self, Afterwards, Mutation, Outcome, Run, Tamper, Verdict};
+use kit::demo::{self, Afterwards, Mutation, Run, Tamper, Verdict, table};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -41,7 +41,7 @@ async fn main() -> ExitCode {
     let ended = if cli.mutations {
         matrix(&cli).await
     } else {
-        table(&cli).await
+        rows(&cli).await
     };
     match ended {
         Ok(Verdict::Ok) => ExitCode::SUCCESS,
@@ -53,15 +53,12 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn table(cli: &Cli) -> anyhow::Result<Verdict> {
+async fn rows(cli: &Cli) -> anyhow::Result<Verdict> {
     let start = Instant::now();
     let text = cli.output == Output::Text;
     complain(format_args!("a run takes about half a minute"));
     if text {
-        say(format_args!(
-            " #      {:<9}  {:<50}  {:<49}  why",
-            "who", "does", "got"
-        ));
+        say(format_args!("{}", table::head()));
     }
     let results = demo::run(Run {
         base: PathBuf::from(demo::BASE),
@@ -74,7 +71,7 @@ async fn table(cli: &Cli) -> anyhow::Result<Verdict> {
         progress: &mut |step| complain(format_args!("[{:>3} s] {step}", start.elapsed().as_secs())),
         row: &mut |result| {
             if text {
-                say(format_args!("{}", line(result)));
+                say(format_args!("{}", table::row(result)));
             }
         },
     })
@@ -107,14 +104,14 @@ async fn matrix(cli: &Cli) -> anyhow::Result<Verdict> {
         "{} mutations, about half a minute each",
         mutations.len()
     ));
-    let numbers = demo::ROWS.map(|row| format!("{:>3}", row.number)).concat();
-    say(format_args!("     {:<28}{numbers}   breaks", "mutation"));
+    let numbers = demo::ROWS.map(|row| row.number);
+    say(format_args!("{}", table::matrix_head(numbers)));
     let mut verdict = Verdict::Ok;
     for mutation in mutations {
         let name = mutation.name;
         let outcome =
             demo::run_mutation(mutation, demo::base("demo-mutations"), &mut |_| {}).await?;
-        say(format_args!("{}", cells(&outcome)));
+        say(format_args!("{}", table::mutation(&outcome, numbers)));
         if !outcome.as_listed() {
             verdict = Verdict::Fail;
             complain(format_args!(
@@ -125,50 +122,10 @@ async fn matrix(cli: &Cli) -> anyhow::Result<Verdict> {
             outcome
                 .results
                 .iter()
-                .for_each(|result| complain(format_args!("    {}", line(result))));
+                .for_each(|result| complain(format_args!("{}", table::row(result))));
         }
     }
     Ok(verdict)
-}
-
-/// One line of the matrix: `F` where a row failed, in brackets where it should not have, or should have and did not.
-fn cells(outcome: &Outcome) -> String {
-    let failed = outcome.failed();
-    let cells = demo::ROWS.map(|row| {
-        match (
-            failed.contains(&row.number),
-            outcome.mutation.fails.contains(&row.number),
-        ) {
-            (true, true) => "  F",
-            (false, false) => "  .",
-            (true, false) => "(F)",
-            (false, true) => "(.)",
-        }
-    });
-    let verdict = if outcome.as_listed() {
-        Verdict::Ok
-    } else {
-        Verdict::Fail
-    };
-    format!(
-        "{:<4} {:<28}{}   {}",
-        verdict.as_str(),
-        outcome.mutation.name,
-        cells.concat(),
-        outcome.mutation.breaks
-    )
-}
-
-fn line(result: &demo::Result) -> String {
-    let demo::Row {
-        number, who, does, ..
-    } = result.row;
-    format!(
-        "{number:>2} {:<4} {who:<9}  {does:<50}  {:<49}  {}",
-        result.verdict.as_str(),
-        result.got,
-        result.why
-    )
 }
 
 /// Rows go to standard output, all else to standard error.

@@ -151,18 +151,20 @@ async fn attacked(stage: &Stage, attack: &str) -> anyhow::Result<Attacked> {
     })
 }
 
+/// Asks as an operator would, by the name under which the agent keeps a stranger's process.
 async fn reasons(stage: &Stage, pid: i32) -> anyhow::Result<String> {
-    let listed = stage
+    let subject = format!("pid {pid}");
+    let explained = stage
         .world
-        .agent_says(&["workload", "list"], &["--output", "json"])
+        .agent_says(
+            &["workload", "explain"],
+            &[subject.as_str(), "--output", "json"],
+        )
         .await?;
-    let workloads: Vec<Value> =
-        serde_json::from_str(&listed.out).context("no list of workloads")?;
-    let name = format!("pid {pid}");
-    let refused = workloads
-        .iter()
-        .filter(|workload| workload.get("workload").and_then(Value::as_str) == Some(&name));
+    let refused: Vec<Value> =
+        serde_json::from_str(&explained.out).context("no explanation of the process")?;
     Ok(refused
+        .iter()
         .filter_map(|workload| workload.get("reason")?.as_str())
         .collect::<Vec<_>>()
         .join(" "))
