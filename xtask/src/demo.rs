@@ -38,10 +38,10 @@ enum Output {
 ///
 /// When a tool cannot be brought or a program does not build.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    anyhow::ensure!(
-        run::is_root()?,
-        "the demo needs root: it runs each program under a uid and in a cgroup of its own; run it as root"
-    );
+    run::need_root(
+        "the demo's programs",
+        "each runs under a uid and in a cgroup of its own",
+    )?;
     setup::run()?;
     run::say(format_args!(
         "building the programs: about six minutes on two cores from an empty target"

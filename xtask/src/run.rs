@@ -63,6 +63,16 @@ pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Refuses at once to go on without root.
+///
+/// # Errors
+///
+/// When the user is not root: the error says what needs root and why.
+pub(crate) fn need_root(what: &str, why: &str) -> anyhow::Result<()> {
+    ensure!(is_root()?, "{what} need root: {why}; run as root");
+    Ok(())
+}
+
 /// Whether we run as root.
 pub(crate) fn is_root() -> anyhow::Result<bool> {
     Ok(output(Command::new("id").arg("-u"))?.trim() == "0")

@@ -10,6 +10,10 @@ use crate::{run, setup};
 ///
 /// When a tool cannot be brought or a test fails.
 pub(crate) fn run() -> anyhow::Result<ExitCode> {
+    run::need_root(
+        "the tests",
+        "they run real programs under uids and in cgroups of their own",
+    )?;
     setup::run()?;
     run::say(format_args!(
         "the tests take about fifteen minutes on two cores from an empty target, one minute of it the end-to-end run"
