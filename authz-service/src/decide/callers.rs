@@ -70,15 +70,24 @@ impl Subject<'_> {
     fn may_meet(&self, requirement: &Requirement) -> bool {
         let artifacts = &self.bound.binding.artifacts;
         artifacts.is_empty()
-            || artifacts.iter().any(|artifact| {
-                let known = artifact
-                    .digests
-                    .iter()
-                    .any(|digest| self.vouched(digest).is_some());
-                match self.accepts(requirement, artifact) {
-                    Ok(()) => true,
-                    Err(unmet) => !known || unmet.reason == Reason::ArtifactMalformed,
-                }
+            || artifacts
+                .iter()
+                .any(|artifact| self.artifact_may_meet(requirement, artifact))
+    }
+
+    fn artifact_may_meet(&self, requirement: &Requirement, artifact: &BoundArtifact) -> bool {
+        let mut known = artifact
+            .digests
+            .iter()
+            .filter_map(|digest| self.vouched(digest))
+            .peekable();
+        known.peek().is_none()
+            || known.any(|vouched| match requirement.accepts(vouched, self.now) {
+                Ok(()) => true,
+                Err(unmet) => match refused_for(unmet.reason) {
+                    Refused::AnotherArtifact => false,
+                    Refused::Undecided => true,
+                },
             })
     }
 
@@ -120,6 +129,66 @@ impl Subject<'_> {
             .artifacts
             .iter()
             .filter(|artifact| artifact.role == Role::App)
+    }
+}
+
+/// What a refusal by the requirement of a deny says.
+enum Refused {
+    /// That the deny is about other artifacts: verified evidence, or the lack of any, answers it.
+    AnotherArtifact,
+    /// Nothing: what was found could not be used, or holds and lacks only what makes a permit stricter.
+    Undecided,
+}
+
+/// Each reason is weighed here, since a refusal that spares from a deny opens what it was to close.
+fn refused_for(reason: Reason) -> Refused {
+    match reason {
+        Reason::ArtifactUnsigned
+        | Reason::ArtifactSignerUntrusted
+        | Reason::ArtifactThresholdUnmet
+        | Reason::ArtifactClaimMismatch => Refused::AnotherArtifact,
+        Reason::ArtifactMalformed
+        | Reason::ArtifactSignatureInvalid
+        | Reason::ArtifactImageMismatch
+        | Reason::ArtifactSignedTooEarly
+        | Reason::ArtifactAttestationMissing
+        | Reason::ArtifactAttestationStale
+        | Reason::ArtifactVulnerable
+        | Reason::ArtifactRollback
+        | Reason::ArtifactNotFound
+        | Reason::BlobOutsideClosure
+        // No requirement gives any of these.
+        | Reason::RequestMalformed
+        | Reason::IdentityMissing
+        | Reason::IdentityMalformed
+        | Reason::IdentityAmbiguous
+        | Reason::IdentityExpired
+        | Reason::IdentityUntrusted
+        | Reason::ProxyUntrusted
+        | Reason::BindingMissing
+        | Reason::BindingExpired
+        | Reason::BindingIdentityMismatch
+        | Reason::RequirementUnmet
+        | Reason::TargetUnknown
+        | Reason::TargetNotCanonical
+        | Reason::NoRuleMatched
+        | Reason::RuleDenied
+        | Reason::GrantNoneMatched
+        | Reason::WorkloadGone
+        | Reason::WorkloadChanged
+        | Reason::WorkloadNotIsolated
+        | Reason::WorkloadModified
+        | Reason::AttestorFailed
+        | Reason::IssuerUnavailable
+        | Reason::RequesterNotPermitted
+        | Reason::RegistryUnreachable
+        | Reason::VerificationPending
+        | Reason::NotSynced
+        | Reason::PolicyStale
+        | Reason::Deadline
+        | Reason::Overloaded
+        | Reason::Internal
+        | Reason::Cancelled => Refused::Undecided,
     }
 }
 

@@ -199,7 +199,7 @@ fn absent_identity_satisfies_no_rule() {
 
 #[test]
 fn unknown_target_is_denied_with_its_own_reason() {
-    let question = request("GET", "registry.acme.test", "/v2/_catalog");
+    let question = request("GET", "registry.acme.test", "/v2/prod/payments/nothing/1");
     assert_eq!(World::new().denial(&question).reason, Reason::TargetUnknown);
 }
 
@@ -468,6 +468,57 @@ fn deny_that_cannot_be_evaluated_matches() {
         Reason::RequirementUnmet,
         "a signer that the deny is not about"
     );
+}
+
+#[test]
+fn deny_is_missed_only_by_an_artifact_that_evidence_tells_apart() {
+    let rule = "- name: no\n  effect: deny\n  from: { identities: [\"spiffe://acme.test/ns/web/sa/*\"], artifact: { signedBy: release } }";
+    for (cause, reason) in [
+        (Cause::Malformed, Reason::RuleDenied),
+        (Cause::SignatureInvalid, Reason::RuleDenied),
+        (Cause::SubjectMismatch, Reason::RuleDenied),
+        (Cause::SignerUntrusted, Reason::RequirementUnmet),
+    ] {
+        let rejected = Vouched {
+            rejected: vec![Rejection {
+                cause,
+                detail: String::new(),
+            }],
+            ..unsigned(&program())
+        };
+        let mut world = World::with_rules(rule);
+        world.bind(binding(), vec![rejected]);
+        assert_eq!(world.denial(&charge()).reason, reason, "{cause:?}");
+    }
+    let mut world = World::with_rules(rule);
+    world.bind(binding(), vec![unsigned(&program())]);
+    assert_eq!(world.denial(&charge()).reason, Reason::RequirementUnmet);
+}
+
+#[test]
+fn deny_matches_by_a_second_digest_that_cannot_be_evaluated() {
+    let index = Digest::sha256_of(b"index");
+    let malformed = Vouched {
+        rejected: vec![Rejection {
+            cause: Cause::Malformed,
+            detail: String::new(),
+        }],
+        ..unsigned(&program())
+    };
+    let mut world = World::with_rules(
+        "- name: no\n  effect: deny\n  from: { identities: [\"spiffe://acme.test/ns/web/sa/*\"], artifact: { signedBy: release } }",
+    );
+    world.bind(
+        Binding {
+            artifacts: vec![BoundArtifact {
+                role: Role::App,
+                digests: vec![index.clone(), program()],
+            }],
+            ..binding()
+        },
+        vec![Signer::new().vouches(&index), malformed],
+    );
+    assert_eq!(world.denial(&charge()).reason, Reason::RuleDenied);
 }
 
 #[test]

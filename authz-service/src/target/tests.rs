@@ -322,7 +322,7 @@ const REFUSED: &[(&str, &str, &str, Reason)] = &[
         "/v2/a/manifests/1?ns=A.test",
         Reason::TargetNotCanonical,
     ),
-    ("GET", HOST, "/v2/_catalog", Reason::TargetUnknown),
+    ("GET", HOST, "/v2/a/nothing/1", Reason::TargetUnknown),
     ("GET", HOST, "/v2/_oci/ext/discover", Reason::TargetUnknown),
     ("GET", HOST, "/v2/_zot/ext/search", Reason::TargetUnknown),
     ("GET", HOST, "/v2/token", Reason::TargetUnknown),

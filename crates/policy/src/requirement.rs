@@ -75,6 +75,9 @@ impl Requirement {
     ///
     /// No part that is supported so far depends on `now`; attestations will.
     ///
+    /// A deny rule reads this too, and there a refusal can make the deny miss. A new reason to refuse is decided on where denies are
+    /// evaluated: does what it refuses still fall under the deny?
+    ///
     /// # Errors
     /// The first of these that does not hold.
     pub fn accepts(&self, vouched: &Vouched, _now: SystemTime) -> Result<(), Unmet> {
