@@ -128,45 +128,56 @@ fn any<T>(list: &[T], matches: impl Fn(&T) -> bool) -> bool {
     list.is_empty() || list.iter().any(matches)
 }
 
-/// What can be done in a registry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum RegistryAction {
-    /// Reading manifests and blobs.
-    Pull,
-    /// Reading signatures and attestations.
-    Evidence,
-    /// Reading tags and catalogues.
-    List,
-    /// Writing.
-    Push,
-    /// Deleting.
-    Delete,
+/// Makes the enum, `ALL` and the words from one row per action, so that no action can be forgotten in one of them.
+macro_rules! registry_actions {
+    ($($name:ident $word:literal, $meaning:literal;)+) => {
+        /// What can be done in a registry.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum RegistryAction {
+            $(#[doc = $meaning] $name,)+
+        }
+
+        impl RegistryAction {
+            /// Every action: the words that a policy may use.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// The action as the policy spells it.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $word,)+ }
+            }
+        }
+    };
 }
 
-impl RegistryAction {
-    /// Every action.
-    pub const ALL: &'static [Self] = &[
-        Self::Pull,
-        Self::Evidence,
-        Self::List,
-        Self::Push,
-        Self::Delete,
-    ];
-
-    /// The action as the policy spells it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pull => "pull",
-            Self::Evidence => "evidence",
-            Self::List => "list",
-            Self::Push => "push",
-            Self::Delete => "delete",
-        }
-    }
+registry_actions! {
+    Pull "pull", "Reading manifests and blobs.";
+    Evidence "evidence", "Reading signatures and attestations.";
+    List "list", "Reading tags.";
+    Push "push", "Writing.";
+    Delete "delete", "Deleting.";
 }
 
 impl fmt::Display for RegistryAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_registry_action_has_a_word_of_its_own() {
+        let words: BTreeSet<_> = RegistryAction::ALL
+            .iter()
+            .map(|action| action.as_str())
+            .collect();
+        assert_eq!(
+            words,
+            BTreeSet::from(["pull", "evidence", "list", "push", "delete"])
+        );
     }
 }
