@@ -74,6 +74,10 @@ pub(super) fn request(
     if path.contains('%') {
         return Err(not_canonical("the path of a registry has a percent sign"));
     }
+    // Some readers end a parameter there (W3C once said so), and would see one that is none here.
+    if query.is_some_and(|query| query.contains(';')) {
+        return Err(not_canonical("the query of a registry has a semicolon"));
+    }
     let name = path
         .strip_prefix("/v2/")
         .ok_or_else(|| not_canonical("the registry's root is `/v2/`"))?;

@@ -179,6 +179,31 @@ fn mirror_request_is_about_the_registry_it_names() {
 }
 
 #[test]
+fn semicolon_in_a_registry_query_is_not_canonical() {
+    let digest = format!("sha256:{HEX}");
+    for (method, path) in [
+        (
+            "POST",
+            format!("/v2/a/blobs/uploads/?digest={digest};mount={digest};from=secret/b"),
+        ),
+        (
+            "POST",
+            format!("/v2/a/blobs/uploads/?mount={digest}&from=b;from=c"),
+        ),
+        ("GET", "/v2/a/manifests/1?ns=r.test;ns=s.test".to_owned()),
+        ("GET", "/v2/a/tags/list?n=1;last=2".to_owned()),
+        ("PATCH", "/v2/a/blobs/uploads/5c8b?_state=a;b".to_owned()),
+        ("GET", "/v2/a/tags/list?;".to_owned()),
+    ] {
+        let denial = registry(method, &path).expect_err(&path);
+        assert_eq!(denial.reason, Reason::TargetNotCanonical, "{method} {path}");
+    }
+    // Encoded it is a character like any other.
+    let request = registry("PATCH", "/v2/a/blobs/uploads/5c8b?_state=a%3Bb").unwrap();
+    assert_eq!(request.query.as_deref(), Some("_state=a%3Bb"));
+}
+
+#[test]
 fn clients_accept_is_kept_for_manifests_only() {
     let mut raw = asked("GET", "r.test", "/v2/a/manifests/1");
     raw.accept = vec![
