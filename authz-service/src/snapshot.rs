@@ -21,8 +21,8 @@ pub struct Snapshot {
     pub generation: u64,
     /// The policy in force.
     pub policy: Arc<Policy>,
-    /// Who runs what, by the SHA-256 of the SVID's public key.
-    pub bindings: imbl::HashMap<SpkiHash, Arc<Bound>>,
+    /// Who runs what, by the SHA-256 of the SVID's public key: what each agent says of that key, the first to speak first. Never empty.
+    pub bindings: imbl::HashMap<SpkiHash, Arc<[Bound]>>,
     /// Why agents lately gave no identity, by the identity that was wanted; the newest last, bounded by the writer.
     pub refusals: imbl::HashMap<SpiffeId, Arc<Vec<Refusal>>>,
     /// Whose signatures on certificates count.
@@ -32,9 +32,17 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The binding of this key, live or not.
-    pub fn binding(&self, key: &SpkiHash) -> Option<&Arc<Bound>> {
-        self.bindings.get(key)
+    /// The first binding of this key, to whatever identity, live or not.
+    pub fn binding(&self, key: &SpkiHash) -> Option<&Bound> {
+        self.bindings.get(key)?.first()
+    }
+
+    /// The bindings of this key to this identity, live or not: one for each agent that says so.
+    pub fn bindings_of(&self, key: &SpkiHash, identity: &SpiffeId) -> impl Iterator<Item = &Bound> {
+        let bounds = self.bindings.get(key).map_or(&[][..], |bounds| bounds);
+        let matches =
+            |bound: &&Bound| bound.binding.spki == *key && bound.binding.spiffe_id == *identity;
+        bounds.iter().filter(matches)
     }
 
     /// The refusals of this identity that agents reported, the newest last.
@@ -66,7 +74,7 @@ pub struct Trust {
 }
 
 /// An issuing certificate below a root.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Intermediate {
     /// The certificate.
     pub der: CertificateDer<'static>,

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use evidence::binding::Binding;
 use policy::reason::Reason;
 
 use crate::caller::Caller;
@@ -14,27 +15,42 @@ pub(super) fn live<'a>(
     snapshot: &'a Snapshot,
     now: SystemTime,
 ) -> Result<&'a Bound, Denial> {
-    let Some(bound) = snapshot.binding(&caller.key) else {
-        return Err(missing(&snapshot.synced));
+    let mut bounds = snapshot.bindings_of(&caller.key, &caller.spiffe_id);
+    let Some(first) = bounds.next() else {
+        return Err(match (snapshot.binding(&caller.key), &snapshot.synced) {
+            (Some(other), Synced::All) => mismatch(&other.binding, caller),
+            // The agent whose key this is may still speak.
+            (Some(_) | None, synced) => missing(synced),
+        });
     };
-    let binding = &bound.binding;
-    if binding.spki != caller.key || binding.spiffe_id != caller.spiffe_id {
-        let detail = format!(
-            "the key was bound to `{}`, not to `{}`",
-            binding.spiffe_id, caller.spiffe_id
-        );
-        return Err(Denial::new(Reason::BindingIdentityMismatch, detail));
+    match in_force(first, now) {
+        Ok(bound) => Ok(bound),
+        // Several agents may give one identity: what one said lately stands when another's word has ended.
+        Err(denial) => bounds
+            .find_map(|bound| in_force(bound, now).ok())
+            .ok_or(denial),
     }
-    if now < binding.not_before {
+}
+
+fn in_force(bound: &Bound, now: SystemTime) -> Result<&Bound, Denial> {
+    if now < bound.binding.not_before {
         return Err(Denial::new(
             Reason::BindingExpired,
             "the binding does not count yet",
         ));
     }
-    if now >= binding.not_after {
+    if now >= bound.binding.not_after {
         return Err(Denial::new(Reason::BindingExpired, "the binding has ended"));
     }
     Ok(bound)
+}
+
+fn mismatch(binding: &Binding, caller: &Caller) -> Denial {
+    let detail = format!(
+        "the key was bound to `{}`, not to `{}`",
+        binding.spiffe_id, caller.spiffe_id
+    );
+    Denial::new(Reason::BindingIdentityMismatch, detail)
 }
 
 /// Until every known agent has told all it knows, a miss says nothing about the caller.

@@ -65,7 +65,7 @@ impl World {
         let vouched = vouched.into_iter().map(Arc::new).collect();
         self.snapshot
             .bindings
-            .insert(key, Arc::new(Bound { binding, vouched }));
+            .insert(key, Arc::new([Bound { binding, vouched }]));
     }
 
     fn decide(&self, question: &Question) -> Judgement {
@@ -220,6 +220,39 @@ fn key_without_binding_is_not_synced_until_every_agent_was_heard() {
     let denial = world.denial(&charge());
     assert_eq!(denial.reason, Reason::NotSynced);
     assert!(denial.detail.contains("node-2"), "{}", denial.detail);
+}
+
+#[test]
+fn key_of_two_agents_is_judged_by_the_binding_to_its_own_identity() {
+    let mut world = World::new();
+    let key = binding().spki;
+    let own = world.snapshot.bindings[&key][0].clone();
+    let other = Bound {
+        binding: Binding {
+            spiffe_id: SpiffeId::parse("spiffe://acme.test/other").unwrap(),
+            ..binding()
+        },
+        vouched: vec![],
+    };
+    let ended = Bound {
+        binding: Binding {
+            not_after: noon(),
+            ..binding()
+        },
+        vouched: vec![],
+    };
+    for bounds in [
+        vec![other.clone(), own.clone()],
+        vec![own.clone(), other.clone()],
+        vec![ended, own],
+    ] {
+        world.snapshot.bindings.insert(key, bounds.into());
+        assert_eq!(world.permit(&charge()).rule(), "web-charges");
+    }
+    let agent = SpiffeId::parse("spiffe://acme.test/countersign/agent/node-2").unwrap();
+    world.snapshot.bindings.insert(key, [other].into());
+    world.snapshot.synced = Synced::Missing(BTreeSet::from([agent]));
+    assert_eq!(world.denial(&charge()).reason, Reason::NotSynced);
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod known;
 mod refusals;
 mod roster;
 mod state;
+mod told;
 mod trust;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Intermediate, Snapshot};
 use crate::record::Metrics;
 
+pub(crate) use refusals::is_old;
 pub use roster::{AgentState, Session};
 pub use state::State;
 

@@ -15,27 +15,21 @@ use policy::reason::Reason;
 use super::known::Known;
 use super::refusals::Refusals;
 use super::roster::{AgentState, Heard, Roster, Session};
-use super::trust;
-use crate::snapshot::{Bound, Intermediate, Snapshot, Trust};
+use super::trust::Trusted;
+use crate::snapshot::{Bound, Intermediate, Snapshot};
 
 /// What decides, what it is made from, and who said it.
 #[derive(Debug)]
 pub struct State {
     next: Snapshot,
     known: Known,
+    trusted: Trusted,
     roster: Roster,
     /// The keys that each agent spoke for.
     by_agent: HashMap<SpiffeId, HashSet<SpkiHash>>,
-    /// What each agent has said since its last hello, until it has said everything.
-    resync: HashMap<SpiffeId, Spoken>,
+    /// The keys that each agent spoke for since its last hello, until it has said everything.
+    resync: HashMap<SpiffeId, HashSet<SpkiHash>>,
     refusals: Refusals,
-}
-
-/// What one agent spoke of since its hello.
-#[derive(Debug, Default)]
-struct Spoken {
-    keys: HashSet<SpkiHash>,
-    digests: HashSet<Digest>,
 }
 
 impl State {
@@ -46,22 +40,19 @@ impl State {
         agents: impl IntoIterator<Item = SpiffeId>,
     ) -> Self {
         let roster = Roster::new(agents);
-        let trust = Trust {
-            generation: 1,
-            bundles,
-            intermediates: std::collections::BTreeMap::new(),
-        };
+        let trusted = Trusted::new(bundles);
         let next = Snapshot {
             generation: 1,
             policy,
             bindings: imbl::HashMap::new(),
             refusals: imbl::HashMap::new(),
-            trust: Arc::new(trust),
+            trust: trusted.published(),
             synced: roster.missing(),
         };
         Self {
             next,
             known: Known::default(),
+            trusted,
             roster,
             by_agent: HashMap::new(),
             resync: HashMap::new(),
@@ -74,6 +65,7 @@ impl State {
         let refusals = self.refusals.kept();
         Arc::new(Snapshot {
             refusals,
+            trust: self.trusted.published(),
             ..self.next.clone()
         })
     }
@@ -103,7 +95,7 @@ impl State {
 
     /// Puts the operator's roots in force. Intermediates that they do not sign are dropped.
     pub fn bundles(&mut self, bundles: TrustBundles, now: SystemTime) {
-        trust::replace_roots(&mut self.next.trust, bundles, now);
+        self.trusted.replace_roots(bundles, now);
     }
 
     /// Begins to hear a stream.
@@ -115,8 +107,9 @@ impl State {
         intermediates: Vec<Intermediate>,
     ) {
         if self.roster.hello(agent, session, policy_hash) == Heard::Yes {
-            self.resync.insert(agent.clone(), Spoken::default());
-            trust::learn(&mut self.next.trust, agent.trust_domain(), intermediates);
+            self.resync.insert(agent.clone(), HashSet::new());
+            self.known.hello(agent);
+            self.trusted.hello(agent, intermediates);
         }
     }
 
@@ -131,16 +124,13 @@ impl State {
         if self.roster.hears(agent, session) == Heard::No {
             return false;
         }
-        trust::learn(&mut self.next.trust, agent.trust_domain(), intermediates);
+        self.trusted.learn(agent, intermediates);
         for item in items {
             match item {
                 FeedItem::Binding(binding) => self.bind(agent, binding),
-                FeedItem::Withdrawn { spki } => self.withdraw(agent, &spki),
+                FeedItem::Withdrawn { spki } => self.unbind(agent, &spki),
                 FeedItem::Refusal(refusal) => self.refusals.add(refusal),
                 FeedItem::Evidence { digest, evidence } => {
-                    if let Some(spoken) = self.resync.get_mut(agent) {
-                        spoken.digests.insert(digest.clone());
-                    }
                     let touched =
                         self.known
                             .learn(agent, &digest, evidence, self.next.policy.signers());
@@ -158,99 +148,131 @@ impl State {
         }
         if let Some(spoken) = self.resync.remove(agent) {
             let held = self.by_agent.get(agent).into_iter().flatten();
-            let gone: Vec<SpkiHash> = held
-                .filter(|key| !spoken.keys.contains(*key))
-                .copied()
-                .collect();
+            let gone: Vec<SpkiHash> = held.filter(|key| !spoken.contains(key)).copied().collect();
             for key in gone {
-                self.unbind(&key);
+                self.unbind(agent, &key);
             }
-            let touched = self
-                .known
-                .forget(agent, &spoken.digests, self.next.policy.signers());
+            let touched = self.known.told(agent, self.next.policy.signers());
             self.rebind(touched);
+            self.trusted.told(agent);
         }
         self.roster.synced(agent);
     }
 
     /// Drops what has long expired. Says whether anything changed.
     pub fn sweep(&mut self, now: SystemTime) -> bool {
-        let long_gone: Vec<SpkiHash> = self
+        let long_gone: Vec<(SpiffeId, SpkiHash)> = self
             .next
             .bindings
-            .iter()
-            .filter(|(_, bound)| bound.binding.not_after + KEPT_EXPIRED < now)
-            .map(|(key, _)| *key)
+            .values()
+            .flat_map(|bounds| bounds.iter())
+            .map(|bound| &bound.binding)
+            .filter(|binding| binding.not_after + KEPT_EXPIRED < now)
+            .map(|binding| (binding.node.clone(), binding.spki))
             .collect();
-        for key in &long_gone {
-            self.unbind(key);
+        for (agent, key) in &long_gone {
+            self.unbind(agent, key);
         }
-        let ended = trust::sweep(&mut self.next.trust, now);
+        let ended = self.trusted.sweep(now);
         let old = self.refusals.sweep(now);
         ended || old || !long_gone.is_empty()
     }
 
+    /// INVARIANT: an agent speaks for itself alone. What it says of a key stands beside what others say of it and displaces none of that.
     fn bind(&mut self, agent: &SpiffeId, binding: Binding) {
         let key = binding.spki;
-        match self.next.bindings.get(&key) {
-            // INVARIANT: a key belongs to the agent that first spoke of it; keys are never shared between nodes.
-            Some(bound) if bound.binding.node != *agent => return,
-            Some(_) => self.unbind(&key),
-            None if self.held(agent) >= MAX_BINDINGS_PER_AGENT => {
-                return self.refusals.add(one_too_many(binding));
-            }
-            None => {}
+        let wanted = digests(&binding.artifacts);
+        let old = self.bound(agent, &key).map(|bound| bound.binding.clone());
+        let full = old.is_none() && self.held(agent) >= MAX_BINDINGS_PER_AGENT;
+        if full || !self.known.has_room(agent, &wanted) {
+            return self.refusals.add(one_too_many(binding));
         }
         if let Some(spoken) = self.resync.get_mut(agent) {
-            spoken.keys.insert(key);
+            spoken.insert(key);
         }
         self.by_agent.entry(agent.clone()).or_default().insert(key);
-        for digest in digests(&binding.artifacts) {
-            self.known.hold(digest, key, self.next.policy.signers());
+        let signers = self.next.policy.signers();
+        for digest in &wanted {
+            self.known.hold(agent, digest, key, signers);
         }
         let vouched = self.vouched(&binding.artifacts);
-        self.next
-            .bindings
-            .insert(key, Arc::new(Bound { binding, vouched }));
+        let released = old.map(|old| old.artifacts).unwrap_or_default();
+        let released = digests(&released)
+            .difference(&wanted)
+            .copied()
+            .cloned()
+            .collect();
+        self.put(agent, key, Some(Bound { binding, vouched }));
+        self.release(agent, &key, released);
     }
 
     fn held(&self, agent: &SpiffeId) -> usize {
         self.by_agent.get(agent).map_or(0, HashSet::len)
     }
 
-    fn withdraw(&mut self, agent: &SpiffeId, key: &SpkiHash) {
-        if self
+    /// What this agent says of the key.
+    fn bound(&self, agent: &SpiffeId, key: &SpkiHash) -> Option<&Bound> {
+        let mut bounds = self.next.bindings.get(key)?.iter();
+        bounds.find(|bound| bound.binding.node == *agent)
+    }
+
+    fn unbind(&mut self, agent: &SpiffeId, key: &SpkiHash) {
+        let Some(bound) = self.bound(agent, key) else {
+            return;
+        };
+        let released = digests(&bound.binding.artifacts)
+            .into_iter()
+            .cloned()
+            .collect();
+        if let Some(held) = self.by_agent.get_mut(agent) {
+            held.remove(key);
+        }
+        self.put(agent, *key, None);
+        self.release(agent, key, released);
+    }
+
+    /// Puts what this agent says of the key in place of what it said before.
+    fn put(&mut self, agent: &SpiffeId, key: SpkiHash, new: Option<Bound>) {
+        let mut bounds = self
             .next
             .bindings
-            .get(key)
-            .is_some_and(|bound| bound.binding.node == *agent)
-        {
-            self.unbind(key);
+            .get(&key)
+            .map(|bounds| bounds.to_vec())
+            .unwrap_or_default();
+        let place = bounds.iter().position(|bound| bound.binding.node == *agent);
+        if let Some(place) = place {
+            bounds.remove(place);
+        }
+        if let Some(new) = new {
+            bounds.insert(place.unwrap_or(bounds.len()), new);
+        }
+        if bounds.is_empty() {
+            self.next.bindings.remove(&key);
+        } else {
+            self.next.bindings.insert(key, bounds.into());
         }
     }
 
-    fn unbind(&mut self, key: &SpkiHash) {
-        if let Some(bound) = self.next.bindings.remove(key) {
-            if let Some(held) = self.by_agent.get_mut(&bound.binding.node) {
-                held.remove(key);
-            }
-            for digest in digests(&bound.binding.artifacts) {
-                self.known.release(digest, key);
-            }
+    fn release(&mut self, agent: &SpiffeId, key: &SpkiHash, digests: Vec<Digest>) {
+        for digest in digests {
+            let signers = self.next.policy.signers();
+            let touched = self.known.release(agent, &digest, key, signers);
+            self.rebind(touched);
         }
     }
 
     /// Gives these keys' bindings what is proved now.
     fn rebind(&mut self, keys: Vec<SpkiHash>) {
         for key in keys {
-            let Some(bound) = self.next.bindings.get(&key).map(Arc::clone) else {
+            let Some(bounds) = self.next.bindings.get(&key).map(Arc::clone) else {
                 continue;
             };
-            let vouched = self.vouched(&bound.binding.artifacts);
-            let binding = bound.binding.clone();
-            self.next
-                .bindings
-                .insert(key, Arc::new(Bound { binding, vouched }));
+            let anew = |bound: &Bound| Bound {
+                binding: bound.binding.clone(),
+                vouched: self.vouched(&bound.binding.artifacts),
+            };
+            let bounds = bounds.iter().map(anew).collect();
+            self.next.bindings.insert(key, bounds);
         }
     }
 
@@ -272,7 +294,7 @@ fn one_too_many(binding: Binding) -> Refusal {
         digests: Vec::new(),
         reason: Reason::Overloaded.code().to_owned(),
         detail: format!(
-            "the agent holds {MAX_BINDINGS_PER_AGENT} bindings here, and this is one more"
+            "the agent holds {MAX_BINDINGS_PER_AGENT} bindings or all the digests it may name here, and this is one more"
         ),
         at: binding.not_before,
     }

@@ -68,11 +68,15 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::with_agents(2)
+    }
+
+    fn with_agents(count: u32) -> Self {
         let root = Authority::root("root");
         let bundles = std::iter::once(root.bundle("acme.test")).collect();
         let policy = Arc::new(policy(&Signer::new(), RULE));
-        let mut state = State::new(policy, bundles, [agent(1), agent(2)]);
-        for node in [1, 2] {
+        let mut state = State::new(policy, bundles, (1..=count).map(agent));
+        for node in 1..=count {
             state.hello(
                 &agent(node),
                 Session(u64::from(node)),
@@ -121,31 +125,127 @@ fn evidence_counts_before_and_after_the_binding_that_needs_it() {
         "what one agent sends displaces nothing of another"
     );
     world.says(2, vec![evidence("a")]);
-    assert_eq!(world.rejected("first"), 1, "the same evidence counts once");
+    assert_eq!(world.rejected("first"), 2, "the same evidence counts once");
+}
+
+/// A binding that this node gives to an identity of its own.
+fn own(node: u32, name: &str, digest: &Digest) -> FeedItem {
+    match binding(node, name, digest) {
+        FeedItem::Binding(binding) => FeedItem::Binding(Binding {
+            spiffe_id: SpiffeId::parse(&format!("spiffe://acme.test/ns/node{node}/sa/own"))
+                .unwrap(),
+            ..binding
+        }),
+        other => other,
+    }
 }
 
 #[test]
-fn key_belongs_to_the_agent_that_first_spoke_of_it() {
+fn key_that_two_agents_speak_of_is_bound_by_both() {
     let mut world = World::new();
     let digest = Digest::sha256_of(b"program");
+    world.says(2, vec![own(2, "key", &digest)]);
     world.says(1, vec![binding(1, "key", &digest)]);
+    let of = |world: &World, identity: &str| {
+        let identity = SpiffeId::parse(identity).unwrap();
+        let snapshot = world.state.snapshot();
+        let key = key("key");
+        let bounds = snapshot.bindings_of(&key, &identity);
+        bounds
+            .map(|bound| bound.binding.node.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of(&world, FRONTEND), [agent(1)]);
+    assert_eq!(
+        of(&world, "spiffe://acme.test/ns/node2/sa/own"),
+        [agent(2)],
+        "one displaces nothing of the other"
+    );
+    world.says(2, vec![FeedItem::Withdrawn { spki: key("key") }]);
+    assert_eq!(of(&world, FRONTEND), [agent(1)], "and withdraws nothing");
+    world.says(1, vec![FeedItem::Withdrawn { spki: key("key") }]);
+    assert!(world.state.snapshot().binding(&key("key")).is_none());
+}
+
+#[test]
+fn flood_of_one_agent_shuts_out_no_evidence_of_another() {
+    let mut world = World::new();
+    let flood = (0..65_536_u32).map(|number| FeedItem::Evidence {
+        digest: Digest::sha256_of(&number.to_be_bytes()),
+        evidence: garbage("a"),
+    });
+    world.says(2, flood.collect());
+    let digest = Digest::sha256_of(b"program");
+    let told = FeedItem::Evidence {
+        digest: digest.clone(),
+        evidence: garbage("a"),
+    };
+    world.says(1, vec![told.clone(), binding(1, "late", &digest)]);
+    assert_eq!(world.rejected("late"), 1);
+    world.says(2, vec![told, binding(2, "one more", &digest)]);
+    assert!(
+        world.state.snapshot().binding(&key("one more")).is_none(),
+        "an agent that names too many digests"
+    );
+}
+
+#[test]
+fn evidence_told_in_several_items_adds_up() {
+    let mut world = World::new();
+    let digest = Digest::sha256_of(b"program");
+    let told = |from: u32, to: u32| FeedItem::Evidence {
+        digest: digest.clone(),
+        evidence: (from..to).flat_map(|n| garbage(&n.to_string())).collect(),
+    };
+    world.says(1, vec![told(0, 10), binding(1, "key", &digest)]);
+    world.says(1, vec![told(5, 16)]);
+    assert_eq!(world.rejected("key"), 16, "each piece once");
+    world.says(1, vec![told(100, 108), told(0, 8)]);
+    assert_eq!(world.rejected("key"), 16, "the newest sixteen");
+}
+
+#[test]
+fn evidence_leaves_with_the_last_binding_that_needs_it() {
+    let mut world = World::new();
+    let digest = Digest::sha256_of(b"program");
+    let told = FeedItem::Evidence {
+        digest: digest.clone(),
+        evidence: garbage("a"),
+    };
+    let withdrawn = |name| FeedItem::Withdrawn { spki: key(name) };
+    world.says(2, vec![binding(2, "other", &digest)]);
     world.says(
-        2,
+        1,
         vec![
-            binding(2, "key", &digest),
-            FeedItem::Withdrawn { spki: key("key") },
+            told,
+            binding(1, "old", &digest),
+            binding(1, "new", &digest),
+            withdrawn("old"),
         ],
     );
-    assert_eq!(
-        world
-            .state
-            .snapshot()
-            .binding(&key("key"))
-            .unwrap()
-            .binding
-            .node,
-        agent(1)
-    );
+    assert_eq!((world.rejected("new"), world.rejected("other")), (1, 1));
+    world.says(1, vec![binding(1, "new", &digest)]);
+    assert_eq!(world.rejected("new"), 1, "said again, and still needed");
+    world.says(1, vec![withdrawn("new")]);
+    assert_eq!(world.rejected("other"), 0);
+}
+
+#[test]
+fn junk_of_many_agents_shuts_out_no_evidence() {
+    let mut world = World::with_agents(10);
+    let digest = Digest::sha256_of(b"program");
+    for node in 1..=10 {
+        let evidence = (0..16).flat_map(|n| garbage(&format!("{node} {n}")));
+        world.says(
+            node,
+            vec![FeedItem::Evidence {
+                digest: digest.clone(),
+                evidence: evidence.collect(),
+            }],
+        );
+    }
+    world.says(1, vec![binding(1, "key", &digest)]);
+    assert_eq!(world.rejected("key"), 160);
 }
 
 #[test]
@@ -249,14 +349,99 @@ fn expired_binding_is_kept_for_a_while_and_then_dropped() {
 }
 
 #[test]
-fn refusals_are_bounded_and_forgotten_after_a_day() {
+fn refusals_are_bounded_and_forgotten_after_an_hour() {
     let mut world = World::new();
     world.says(1, (0..20_000).map(refusal).collect());
     let snapshot = world.state.snapshot();
-    assert_eq!(snapshot.refusals.len(), 1024);
+    assert_eq!(snapshot.refusals.len(), 256);
     assert!(snapshot.refusals.values().all(|kept| kept.len() == 8));
-    assert!(world.state.sweep(noon() + 25 * HOUR));
+    assert!(!world.state.sweep(noon() + HOUR));
+    assert!(world.state.sweep(noon() + HOUR + Duration::from_secs(1)));
     assert!(world.state.snapshot().refusals.is_empty());
+}
+
+#[test]
+fn refusals_of_one_agent_displace_none_of_another() {
+    let mut world = World::new();
+    world.says(1, vec![refusal(7)]);
+    let others = (0..20_000).map(|number| match refusal(number) {
+        FeedItem::Refusal(refusal) => FeedItem::Refusal(Refusal {
+            node: agent(2),
+            ..refusal
+        }),
+        other => other,
+    });
+    world.says(2, others.collect());
+    let wanted = SpiffeId::parse("spiffe://acme.test/ns/web/sa/n0").unwrap();
+    let snapshot = world.state.snapshot();
+    let nodes: Vec<_> = snapshot
+        .refusals(&wanted)
+        .iter()
+        .map(|kept| &kept.node)
+        .collect();
+    assert_eq!(nodes, [&agent(1)]);
+}
+
+#[test]
+fn intermediates_of_many_nodes_all_count() {
+    let mut world = World::with_agents(9);
+    let intermediate = |node: u32, number: u32| Intermediate {
+        der: format!("{node} {number}").into_bytes().into(),
+        not_after: noon() + HOUR * (number + 1),
+    };
+    for node in 1..=9 {
+        let own = (0..9).map(|number| intermediate(node, number)).collect();
+        world
+            .state
+            .hello(&agent(node), Session(100), String::new(), own);
+    }
+    let kept = |world: &World| -> Vec<Intermediate> {
+        let trust = Arc::clone(&world.state.snapshot().trust);
+        trust.intermediates.values().flatten().cloned().collect()
+    };
+    assert_eq!(kept(&world).len(), 9 * 8, "eight of each node");
+    assert!(
+        !kept(&world).contains(&intermediate(1, 0)),
+        "the shortest went"
+    );
+}
+
+#[test]
+fn intermediates_of_a_new_stream_replace_those_of_the_old() {
+    let mut world = World::new();
+    let intermediate = |name: &str| Intermediate {
+        der: name.as_bytes().to_vec().into(),
+        not_after: noon() + HOUR,
+    };
+    let (old, new) = (intermediate("old"), intermediate("new"));
+    let trust = |world: &World| Arc::clone(&world.state.snapshot().trust);
+    let hello = |world: &mut World, number: u64, brought: &Intermediate| {
+        let brought = vec![brought.clone()];
+        world
+            .state
+            .hello(&agent(1), Session(number), String::new(), brought);
+    };
+    hello(&mut world, 3, &old);
+    let generation = trust(&world).generation;
+    hello(&mut world, 4, &old);
+    world.state.end_of_state(&agent(1), Session(4));
+    assert_eq!(trust(&world).generation, generation, "nothing changed");
+    hello(&mut world, 5, &new);
+    let all = |world: &World| {
+        trust(world)
+            .intermediates
+            .values()
+            .map(Vec::len)
+            .sum::<usize>()
+    };
+    assert_eq!(all(&world), 2, "until the end marker");
+    world.state.end_of_state(&agent(1), Session(5));
+    let left = trust(&world);
+    assert_eq!(
+        left.intermediates.values().flatten().collect::<Vec<_>>(),
+        [&new]
+    );
+    assert_eq!(left.generation, generation + 2);
 }
 
 #[test]
