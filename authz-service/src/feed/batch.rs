@@ -14,6 +14,7 @@ use rustls::pki_types::CertificateDer;
 use super::Agent;
 use super::refused::Refused;
 use crate::snapshot::Intermediate;
+use crate::snapshot::writer::is_old;
 
 /// A batch that its agent signed, and the intermediates that came with it.
 #[derive(Debug)]
@@ -71,31 +72,59 @@ pub(super) fn authorities(
     checked.collect()
 }
 
-/// What the agent said, as far as it may say it. A binding that it may not give becomes a refusal, so that `explain` can name it.
+/// What the agent said, as far as it may say it.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) items: Vec<FeedItem>,
+    /// The refusals that were not its to report, or explain nothing any more.
+    pub(super) dropped: usize,
+}
+
+/// Holds each item against what the agent may say. A binding that it may not give becomes a refusal, so that `explain` can name it.
 pub(super) fn admitted(
     items: Vec<FeedItem>,
     agent: &Agent,
     ends: Option<SystemTime>,
     now: SystemTime,
-) -> Vec<FeedItem> {
+) -> Admitted {
+    let count = items.len();
     let admit = |item| match item {
         FeedItem::Binding(binding) => match fault(&binding, agent) {
             None => Some(FeedItem::Binding(until(binding, ends))),
             Some(fault) => Some(FeedItem::Refusal(refusal(binding, agent, fault, now))),
         },
-        FeedItem::Refusal(refusal) => {
-            (refusal.node == agent.identity).then_some(FeedItem::Refusal(refusal))
-        }
+        FeedItem::Refusal(refusal) => reported(refusal, agent, now).map(FeedItem::Refusal),
         other @ (FeedItem::Withdrawn { .. } | FeedItem::Evidence { .. }) => Some(other),
     };
-    items.into_iter().filter_map(admit).collect()
+    let items: Vec<_> = items.into_iter().filter_map(admit).collect();
+    Admitted {
+        dropped: count.saturating_sub(items.len()),
+        items,
+    }
+}
+
+/// The agent's own refusal of an identity that it may vouch for, or of none. Its clock may run ahead of ours.
+fn reported(refusal: Refusal, agent: &Agent, now: SystemTime) -> Option<Refusal> {
+    let of_its_own = refusal.node == agent.identity
+        && refusal
+            .wanted
+            .as_ref()
+            .is_none_or(|wanted| may_vouch_for(agent, wanted));
+    (of_its_own && !is_old(refusal.at, now)).then(|| Refusal {
+        at: refusal.at.min(now),
+        ..refusal
+    })
+}
+
+fn may_vouch_for(agent: &Agent, identity: &SpiffeId) -> bool {
+    agent
+        .may_vouch_for
+        .iter()
+        .any(|pattern: &IdentityPattern| pattern.matches(identity))
 }
 
 fn fault(binding: &Binding, agent: &Agent) -> Option<String> {
-    let Agent {
-        identity,
-        may_vouch_for,
-    } = agent;
+    let identity = &agent.identity;
     let digests: usize = binding
         .artifacts
         .iter()
@@ -107,10 +136,7 @@ fn fault(binding: &Binding, agent: &Agent) -> Option<String> {
             binding.node
         ));
     }
-    if !may_vouch_for
-        .iter()
-        .any(|pattern: &IdentityPattern| pattern.matches(&binding.spiffe_id))
-    {
+    if !may_vouch_for(agent, &binding.spiffe_id) {
         return Some(format!(
             "agent `{identity}` may not vouch for this identity: see `mayVouchFor`"
         ));
@@ -155,3 +181,50 @@ fn until(binding: Binding, ends: Option<SystemTime>) -> Binding {
 
 /// 64 digests of one workload // an image has an index, a manifest and a config; a pod some containers.
 const MAX_DIGESTS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::testing::{FRONTEND, HOUR, noon};
+
+    fn agent() -> Agent {
+        Agent {
+            identity: SpiffeId::parse("spiffe://acme.test/countersign/agent/node-1").unwrap(),
+            may_vouch_for: vec![IdentityPattern::parse("spiffe://acme.test/ns/web/**").unwrap()],
+        }
+    }
+
+    fn reported(wanted: &str, at: SystemTime) -> FeedItem {
+        FeedItem::Refusal(Refusal {
+            wanted: Some(SpiffeId::parse(wanted).unwrap()),
+            node: agent().identity,
+            workload: "rogue-1".to_owned(),
+            grant: None,
+            digests: Vec::new(),
+            reason: "artifact-unsigned".to_owned(),
+            detail: String::new(),
+            at,
+        })
+    }
+
+    #[test]
+    fn refusals_that_are_not_the_agents_to_report_are_dropped() {
+        let said = vec![
+            reported(FRONTEND, noon()),
+            reported("spiffe://acme.test/ns/pay/sa/payments", noon()),
+            reported(FRONTEND, noon() - HOUR - Duration::from_secs(1)),
+        ];
+        let Admitted { items, dropped } = admitted(said, &agent(), None, noon());
+        assert_eq!(items, [reported(FRONTEND, noon())]);
+        assert_eq!(dropped, 2);
+    }
+
+    #[test]
+    fn refusal_from_the_future_is_of_now() {
+        let said = vec![reported(FRONTEND, noon() + 100 * HOUR)];
+        let Admitted { items, dropped } = admitted(said, &agent(), None, noon());
+        assert_eq!((items, dropped), (vec![reported(FRONTEND, noon())], 0));
+    }
+}

@@ -9,7 +9,7 @@ use identity::trust_bundle::TrustBundle;
 use rustls::pki_types::CertificateDer;
 
 use super::Agent;
-use super::batch::{self, Opened};
+use super::batch::{self, Admitted, Opened};
 use super::refused::Refused;
 use crate::snapshot::Intermediate;
 
@@ -34,6 +34,8 @@ pub(super) enum Event {
     Batch {
         sequence: u64,
         items: Vec<FeedItem>,
+        /// How many more were not the agent's to say.
+        dropped: usize,
         intermediates: Vec<Intermediate>,
     },
     /// All was said.
@@ -126,10 +128,11 @@ impl Session {
             .iter()
             .map(|intermediate| intermediate.not_after)
             .min();
-        let items = batch::admitted(batch.items, &self.agent, ends, now);
+        let Admitted { items, dropped } = batch::admitted(batch.items, &self.agent, ends, now);
         Ok(Event::Batch {
             sequence: batch.sequence,
             items,
+            dropped,
             intermediates,
         })
     }

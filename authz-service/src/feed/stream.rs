@@ -9,7 +9,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use identity::spiffe_id::SpiffeId;
 use tokio::sync::oneshot;
 use tonic::{Status, Streaming};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::refused::Refused;
 use super::session::{Event, Session};
@@ -112,8 +112,10 @@ impl Pushing {
             Event::Batch {
                 sequence,
                 items,
+                dropped,
                 intermediates,
             } => {
+                self.count_dropped(dropped);
                 let (swapped, wait) = oneshot::channel();
                 self.pending.push_back(answer(sequence, wait).boxed());
                 Command::Batch {
@@ -130,6 +132,15 @@ impl Pushing {
             .send(command)
             .await
             .map_err(|_stopped| Refused::NotHeard)
+    }
+
+    fn count_dropped(&self, dropped: usize) {
+        if dropped > 0 {
+            debug!(agent = %self.agent, dropped, "refusals dropped that the agent may not report");
+        }
+        for _each in 0..dropped {
+            self.shared.metrics.feed_refused(DROPPED_REFUSAL);
+        }
     }
 
     fn compare(&self, theirs: &str, ours: &str) {
@@ -158,3 +169,6 @@ async fn answer(
 
 /// 64 batches // an agent that is further ahead waits.
 const MAX_PENDING: usize = 64;
+
+/// The cause, as a metric's attribute, of a refusal that was dropped: old, or of an identity that is not the agent's to refuse.
+const DROPPED_REFUSAL: &str = "refusal";
