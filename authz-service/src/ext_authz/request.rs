@@ -25,7 +25,7 @@ pub struct RawCheck {
     pub accept: Vec<Bytes>,
     /// The `content-type` header.
     pub content_type: Bytes,
-    /// The `upgrade` header.
+    /// The `upgrade` header. Two that differ are no request: which of them counts, another reader may see otherwise.
     pub upgrade: Bytes,
     /// The client's own `traceparent`: the span's parent only if the proxy's metadata has none.
     pub traceparent: Bytes,
@@ -66,7 +66,7 @@ impl RawCheck {
             ..Self::default()
         };
         // A map on the wire: of two entries with one key the last counts, and counts once.
-        let mut accept = None;
+        let (mut accept, mut upgrade) = (None, None);
         for entry in headers {
             let wire::Header {
                 key,
@@ -77,10 +77,12 @@ impl RawCheck {
             })?;
             match key.as_ref() {
                 b"accept" => accept = Some(value),
+                b"upgrade" => upgrade = Some(value),
                 other => raw.take(other, value),
             }
         }
         raw.accept.extend(accept);
+        let mut upgrades = Vec::from_iter(upgrade);
         // Only there when the proxy has `encode_raw_headers`, and then in place of the map.
         for wire::Header {
             key,
@@ -95,19 +97,32 @@ impl RawCheck {
             };
             match key.as_ref() {
                 b"accept" => raw.accept.push(value),
+                b"upgrade" => upgrades.push(value),
                 other => raw.take(other, value),
             }
         }
+        raw.upgrade = one_value("upgrade", upgrades)?;
         Ok(raw)
     }
 
+    /// Takes a header that decides nothing: it shapes the denial, or names the span's parent.
     fn take(&mut self, key: &[u8], value: Bytes) {
         match key {
             b"content-type" => self.content_type = value,
-            b"upgrade" => self.upgrade = value,
             b"traceparent" => self.traceparent = value,
             _ => {}
         }
+    }
+}
+
+/// The one value of a header, empty if it is absent.
+fn one_value(name: &'static str, values: Vec<Bytes>) -> Result<Bytes, InvalidRequest> {
+    let mut values = values.into_iter();
+    let first = values.next().unwrap_or_default();
+    if values.all(|value| value == first) {
+        Ok(first)
+    } else {
+        Err(InvalidRequest::RepeatedHeader { name })
     }
 }
 
@@ -134,6 +149,12 @@ pub enum InvalidRequest {
     Undecodable {
         /// What the decoder said.
         detail: String,
+    },
+    /// A header that a decision reads as one value has several.
+    #[error("the `{name}` header is given more than once, with values that differ")]
+    RepeatedHeader {
+        /// The header.
+        name: &'static str,
     },
     /// There is no `attributes.request.http`: an empty message, or a network filter's question.
     #[error("the message holds no HTTP request")]
