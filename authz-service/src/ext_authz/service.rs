@@ -5,7 +5,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use daemon::Clock;
@@ -39,7 +39,7 @@ pub struct CallContext {
 }
 
 /// The proxy at the other end of a connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Proxy {
     /// A local process on the unix socket, known by its uid.
     Local {
@@ -76,15 +76,18 @@ pub struct CheckService {
     judge: Arc<dyn Judge>,
     clock: Arc<dyn Clock>,
     slots: Semaphore,
+    /// Bodies of untrusted proxies that are being read. They have none of `slots`.
+    strangers: Semaphore,
 }
 
 impl CheckService {
-    /// Answers at most `in_flight` Checks at a time; what comes on top is denied `overloaded`.
+    /// Answers at most `in_flight` Checks of trusted proxies at a time; what comes on top is denied `overloaded`.
     pub fn new(judge: Arc<dyn Judge>, clock: Arc<dyn Clock>, in_flight: usize) -> Self {
         Self {
             judge,
             clock,
             slots: Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS)),
+            strangers: Semaphore::new(MAX_STRANGERS),
         }
     }
 
@@ -101,18 +104,47 @@ impl CheckService {
         B: Body<Data = Bytes> + Unpin,
     {
         let call = self.call(request.headers(), connection);
-        let mut flight = Flight::new(&*self.judge, call);
-        let Ok(_slot) = self.slots.try_acquire() else {
-            return Ok(answer(flight.denied(Reason::Overloaded)));
+        let flight = Flight::new(&*self.judge, call);
+        let body = request.into_body();
+        let answered = match connection.standing {
+            Standing::Trusted => self.checked(flight, body).await?,
+            Standing::Untrusted => self.turned_away(flight, body).await?,
         };
-        match timeout_at(flight.call.deadline, read_message(request.into_body())).await {
+        Ok(answer(answered))
+    }
+
+    /// The way of a Check that may be asked: a slot, the message, the judge.
+    async fn checked<B>(&self, mut flight: Flight<'_>, body: B) -> Result<Option<Answer>, B::Error>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let Ok(_slot) = self.slots.try_acquire() else {
+            return Ok(flight.denied(Reason::Overloaded));
+        };
+        let patience = patience(&flight, BODY_PATIENCE);
+        match timeout_at(patience, read_message(body)).await {
             Ok(message) => flight.asked = message?.and_then(RawCheck::decode),
-            Err(_elapsed) => return Ok(answer(flight.denied(Reason::Deadline))),
+            Err(_elapsed) => return Ok(flight.denied(Reason::Deadline)),
         }
-        if connection.standing == Standing::Untrusted {
-            return Ok(answer(flight.denied(Reason::ProxyUntrusted)));
+        Ok(judged(flight).await)
+    }
+
+    /// The way of a Check that may not be asked. What it says is read for the record, if that is cheap.
+    async fn turned_away<B>(
+        &self,
+        mut flight: Flight<'_>,
+        body: B,
+    ) -> Result<Option<Answer>, B::Error>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        if let Ok(_place) = self.strangers.try_acquire() {
+            let patience = patience(&flight, STRANGERS_PATIENCE);
+            if let Ok(message) = timeout_at(patience, read_message(body)).await {
+                flight.asked = message?.and_then(RawCheck::decode);
+            }
         }
-        Ok(answer(judged(flight).await))
+        Ok(flight.denied(Reason::ProxyUntrusted))
     }
 
     fn call(&self, metadata: &HeaderMap, connection: &Connection) -> CallContext {
@@ -126,6 +158,12 @@ impl CheckService {
             received: self.clock.now(),
         }
     }
+}
+
+/// When to stop waiting for a body.
+fn patience(flight: &Flight<'_>, most: Duration) -> Instant {
+    let end = Instant::now().checked_add(most);
+    end.map_or(flight.call.deadline, |end| end.min(flight.call.deadline))
 }
 
 /// Asks the judge, within the deadline. A panic is that request's alone.
@@ -149,6 +187,12 @@ fn answer(answer: Option<Answer>) -> Response<tonic::body::Body> {
     reply(&responded.unwrap_or_else(response::last_resort))
 }
 
+/// 1 s // a proxy sends the body with its headers; one that does not holds a slot meanwhile.
+const BODY_PATIENCE: Duration = Duration::from_secs(1);
+/// 100 ms // the answer is known already.
+const STRANGERS_PATIENCE: Duration = Duration::from_millis(100);
+/// 16 // at `MAX_MESSAGE_BYTES` each. Further strangers are answered without being heard.
+const MAX_STRANGERS: usize = 16;
 const TRACEPARENT: &str = "traceparent";
 
 #[cfg(test)]

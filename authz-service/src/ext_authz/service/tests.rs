@@ -91,18 +91,85 @@ async fn late_judge_is_denied_deadline() {
     assert_eq!(judge.records(), ["denied deadline read"]);
 }
 
+type Never = http_body_util::StreamBody<
+    futures_util::stream::Pending<Result<hyper::body::Frame<Bytes>, Infallible>>,
+>;
+
+/// A request whose body never comes, of a proxy that says it will wait.
+fn endless(timeout: &str) -> Request<Never> {
+    let body = http_body_util::StreamBody::new(futures_util::stream::pending());
+    let mut request = Request::new(body);
+    request
+        .headers_mut()
+        .insert("grpc-timeout", timeout.parse().unwrap());
+    request
+}
+
 #[tokio::test(start_paused = true)]
 async fn body_that_never_ends_is_denied_deadline() {
+    for (timeout, waited) in [("1H", 1000), ("250m", 230)] {
+        let judge = FakeJudge::new(Mood::Denies);
+        let start = Instant::now();
+        let response = service(&judge, 8)
+            .serve(endless(timeout), &connection(Standing::Trusted))
+            .await
+            .unwrap();
+        assert_eq!(Instant::now() - start, Duration::from_millis(waited));
+        assert_eq!(reason(response).await, "deadline");
+        assert_eq!(judge.records(), ["denied deadline NoMessage"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn untrusted_proxy_is_denied_without_its_body() {
     let judge = FakeJudge::new(Mood::Denies);
-    let endless = http_body_util::StreamBody::new(futures_util::stream::pending::<
-        Result<hyper::body::Frame<Bytes>, Infallible>,
-    >());
+    let start = Instant::now();
     let response = service(&judge, 8)
-        .serve(Request::new(endless), &connection(Standing::Trusted))
+        .serve(endless("1H"), &connection(Standing::Untrusted))
         .await
         .unwrap();
-    assert_eq!(reason(response).await, "deadline");
-    assert_eq!(judge.records(), ["denied deadline NoMessage"]);
+    assert_eq!(Instant::now() - start, STRANGERS_PATIENCE);
+    assert_eq!(reason(response).await, "proxy-untrusted");
+    assert_eq!(judge.records(), ["denied proxy-untrusted NoMessage"]);
+}
+
+#[tokio::test]
+async fn untrusted_proxies_take_no_slot_of_the_trusted() {
+    let judge = FakeJudge::new(Mood::Denies);
+    let service = service(&judge, 1);
+    let untrusted = connection(Standing::Untrusted);
+    let mut held: Vec<_> = (0..MAX_STRANGERS)
+        .map(|_| Box::pin(service.serve(endless("1H"), &untrusted)))
+        .collect();
+    for stranger in &mut held {
+        assert!(futures_util::poll!(stranger).is_pending());
+    }
+    // One stranger more is answered at once, unheard.
+    let answer = service
+        .serve(endless("1H"), &untrusted)
+        .now_or_never()
+        .expect("it does not wait")
+        .unwrap();
+    assert_eq!(reason(answer).await, "proxy-untrusted");
+    let answer = service
+        .serve(request(EMPTY_HTTP), &connection(Standing::Trusted))
+        .await
+        .unwrap();
+    assert_eq!(reason(answer).await, "no-rule-matched");
+}
+
+#[tokio::test]
+async fn untrusted_proxy_is_not_denied_overloaded() {
+    let judge = FakeJudge::new(Mood::Sleeps);
+    let service = service(&judge, 1);
+    let trusted = connection(Standing::Trusted);
+    let mut first = Box::pin(service.serve(request(EMPTY_HTTP), &trusted));
+    assert!(futures_util::poll!(&mut first).is_pending());
+    let answer = service
+        .serve(request(EMPTY_HTTP), &connection(Standing::Untrusted))
+        .await
+        .unwrap();
+    assert_eq!(reason(answer).await, "proxy-untrusted");
 }
 
 #[tokio::test]
