@@ -8,17 +8,20 @@ use daemon::Lifecycle;
 use daemon::tls::{Incoming, PeerStream};
 use identity::spiffe_id::SpiffeId;
 use policy::pattern::IdentityPattern;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tonic_health::server::HealthReporter;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::service::{CheckService, Connection, Proxy, Standing};
 use routes::Routes;
+use strangers::Strangers;
 
 mod http2;
 mod routes;
+mod strangers;
 
 /// Serves Checks, and gRPC health beside them, on the connections of any number of listeners.
 ///
@@ -27,6 +30,7 @@ mod routes;
 pub struct Listeners {
     routes: Routes,
     lifecycle: Lifecycle,
+    strangers: Strangers,
 }
 
 impl Listeners {
@@ -35,10 +39,11 @@ impl Listeners {
         Self {
             routes: Routes::new(service, health),
             lifecycle,
+            strangers: Strangers::default(),
         }
     }
 
-    /// Serves local processes. Those whose uid is not among `trusted` are denied, not turned away.
+    /// Serves local processes. Those whose uid is not among `trusted` are denied, not turned away, on a few connections each.
     pub fn serve_unix(&self, listener: UnixListener, trusted: BTreeSet<u32>) {
         let places = Arc::new(Semaphore::new(MAX_UNIX_CONNECTIONS));
         self.lifecycle.spawn(
@@ -47,7 +52,8 @@ impl Listeners {
         );
     }
 
-    /// Serves peers on TCP whose handshake is done. Those that match no pattern of `trusted` are denied, not turned away.
+    /// Serves peers on TCP whose handshake is done. Those that match no pattern of `trusted` are denied, not turned away, on a few
+    /// connections each.
     ///
     /// INVARIANT: the listener's `AllowedPeers` admits every verified identity, else an unknown proxy would see a closed connection,
     /// and take that for leave if it has `failure_mode_allow`.
@@ -86,17 +92,7 @@ impl Listeners {
             proxy: Proxy::Local { uid },
             standing: standing(trusted.contains(&uid)),
         };
-        let served = http2::serve(
-            stream,
-            connection,
-            self.routes.clone(),
-            self.lifecycle.clone(),
-            CancellationToken::new(),
-        );
-        self.lifecycle.spawn_brief("check-connection", async move {
-            let _place = place;
-            served.await;
-        });
+        self.serve(stream, connection, CancellationToken::new(), Some(place));
     }
 
     async fn accept_tls(self, mut incoming: Incoming, trusted: Vec<IdentityPattern>) {
@@ -116,14 +112,28 @@ impl Listeners {
             proxy: Proxy::Remote(id),
             standing,
         };
-        let served = http2::serve(
-            stream,
-            connection,
-            self.routes.clone(),
-            self.lifecycle.clone(),
-            peer.retiring(),
-        );
-        self.lifecycle.spawn_brief("check-connection", served);
+        self.serve(stream, connection, peer.retiring(), None);
+    }
+
+    /// Serves one connection, unless its proxy is untrusted and holds as many as it may.
+    fn serve<S>(
+        &self,
+        stream: S,
+        connection: Connection,
+        retire: CancellationToken,
+        place: Option<OwnedSemaphorePermit>,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Some(counted) = self.strangers.place(&connection) else {
+            return debug!(proxy = ?connection.proxy, "an untrusted proxy has too many connections");
+        };
+        let (routes, lifecycle) = (self.routes.clone(), self.lifecycle.clone());
+        let served = http2::serve(stream, connection, routes, lifecycle, retire);
+        self.lifecycle.spawn_brief("check-connection", async move {
+            let _places = (place, counted);
+            served.await;
+        });
     }
 }
 

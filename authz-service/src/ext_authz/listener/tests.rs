@@ -71,21 +71,19 @@ impl Client {
 
     /// The reason of the denial that an empty Check is answered with.
     async fn check(&mut self) -> String {
-        let body = self
-            .send(CHECK, Vec::new())
-            .await
-            .into_body()
-            .collect()
-            .await
-            .unwrap()
-            .to_bytes();
-        let response = CheckResponse::decode(body.slice(5..)).unwrap();
-        let Some(HttpResponse::DeniedResponse(denied)) = response.http_response else {
-            panic!("no denial")
-        };
-        let problem: serde_json::Value = serde_json::from_str(&denied.body).unwrap();
-        problem["reason"].as_str().unwrap().to_owned()
+        reason(self.send(CHECK, Vec::new()).await).await
     }
+}
+
+/// The reason of a denial.
+async fn reason(answer: Response<Body>) -> String {
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    let response = CheckResponse::decode(body.slice(5..)).unwrap();
+    let Some(HttpResponse::DeniedResponse(denied)) = response.http_response else {
+        panic!("no denial")
+    };
+    let problem: serde_json::Value = serde_json::from_str(&denied.body).unwrap();
+    problem["reason"].as_str().unwrap().to_owned()
 }
 
 fn own_uid() -> u32 {
@@ -156,6 +154,51 @@ async fn remote_proxy_is_known_by_its_identity() {
         let stream = connector.connect(&address).await.unwrap();
         assert_eq!(Client::new(stream).await.check().await, reason, "{id}");
     }
+}
+
+#[tokio::test]
+async fn untrusted_proxy_hears_its_denial_without_sending_a_body() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("authz.sock");
+    let (listeners, _lifecycle) = listeners(FakeJudge::new(Mood::Denies));
+    listeners.serve_unix(
+        UnixListener::bind(&socket).unwrap(),
+        BTreeSet::from([own_uid() + 1]),
+    );
+    let stream = UnixStream::connect(&socket).await.unwrap();
+    let (mut requests, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .unwrap();
+    let mut connections = JoinSet::new();
+    connections.spawn(async move { drop(connection.await) });
+    let never = http_body_util::StreamBody::new(futures_util::stream::pending::<
+        Result<hyper::body::Frame<Bytes>, std::convert::Infallible>,
+    >());
+    let request = Request::post(format!("http://authz.test{CHECK}"))
+        .body(never)
+        .unwrap();
+    let answer = requests.send_request(request).await.unwrap();
+    assert_eq!(reason(answer).await, "proxy-untrusted");
+}
+
+#[tokio::test]
+async fn untrusted_proxy_holds_a_few_connections() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("authz.sock");
+    let (listeners, _lifecycle) = listeners(FakeJudge::new(Mood::Denies));
+    listeners.serve_unix(
+        UnixListener::bind(&socket).unwrap(),
+        BTreeSet::from([own_uid() + 1]),
+    );
+    let mut held = Vec::new();
+    for _ in 0..strangers::MAX_CONNECTIONS {
+        let mut client = Client::unix(&socket).await;
+        assert_eq!(client.check().await, "proxy-untrusted");
+        held.push(client);
+    }
+    let mut turned_away = UnixStream::connect(&socket).await.unwrap();
+    let read = tokio::io::AsyncReadExt::read(&mut turned_away, &mut [0]).await;
+    assert_eq!(read.unwrap(), 0, "the connection is closed");
 }
 
 #[tokio::test]
