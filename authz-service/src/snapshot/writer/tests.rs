@@ -130,14 +130,13 @@ fn evidence_counts_before_and_after_the_binding_that_needs_it() {
 
 /// A binding that this node gives to an identity of its own.
 fn own(node: u32, name: &str, digest: &Digest) -> FeedItem {
-    match binding(node, name, digest) {
-        FeedItem::Binding(binding) => FeedItem::Binding(Binding {
-            spiffe_id: SpiffeId::parse(&format!("spiffe://acme.test/ns/node{node}/sa/own"))
-                .unwrap(),
-            ..binding
-        }),
-        other => other,
-    }
+    let FeedItem::Binding(binding) = binding(node, name, digest) else {
+        unreachable!()
+    };
+    FeedItem::Binding(Binding {
+        spiffe_id: SpiffeId::parse(&format!("spiffe://acme.test/ns/node{node}/sa/own")).unwrap(),
+        ..binding
+    })
 }
 
 #[test]
@@ -364,12 +363,14 @@ fn refusals_are_bounded_and_forgotten_after_an_hour() {
 fn refusals_of_one_agent_displace_none_of_another() {
     let mut world = World::new();
     world.says(1, vec![refusal(7)]);
-    let others = (0..20_000).map(|number| match refusal(number) {
-        FeedItem::Refusal(refusal) => FeedItem::Refusal(Refusal {
+    let others = (0..20_000).map(|number| {
+        let FeedItem::Refusal(refusal) = refusal(number) else {
+            unreachable!()
+        };
+        FeedItem::Refusal(Refusal {
             node: agent(2),
             ..refusal
-        }),
-        other => other,
+        })
     });
     world.says(2, others.collect());
     let wanted = SpiffeId::parse("spiffe://acme.test/ns/web/sa/n0").unwrap();
