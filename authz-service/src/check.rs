@@ -14,7 +14,7 @@ use crate::denial::Denial;
 use crate::ext_authz::request::{InvalidRequest, RawCheck};
 use crate::ext_authz::service::CallContext;
 use crate::pull::{Pulled, Puller};
-use crate::question::Question;
+use crate::question::{Fact, Question, TargetArtifact};
 use crate::record::{Conclusion, Draft, Recorder, unanswered};
 use crate::snapshot::writer::Snapshots;
 use crate::snapshot::{Snapshot, Synced};
@@ -86,12 +86,16 @@ impl Checker {
     }
 
     /// One asking of `decide`: a fresh clock, one snapshot, the whole question built anew.
-    fn ask(&self, asked: &Result<RawCheck, InvalidRequest>, pulled: Option<&Pulled>) -> Asking {
+    fn ask(
+        &self,
+        asked: &Result<RawCheck, InvalidRequest>,
+        artifact: Option<&Fact<TargetArtifact>>,
+    ) -> Asking {
         let now = self.clock.now();
         let snapshot = self.snapshots.load();
         let mut question = self.question(asked, &snapshot, now);
-        if let Some(pulled) = pulled {
-            question = question.with_artifact(pulled.artifact.clone());
+        if let Some(artifact) = artifact {
+            question = question.with_artifact(artifact.clone());
         }
         let judgement = decide(&question, &snapshot, now);
         Asking {
@@ -131,11 +135,24 @@ impl Checker {
             .puller
             .pull(needed, &snapshot.policy, call.deadline)
             .await;
-        let asking = self.ask(asked, Some(&pulled));
-        if matches!(asking.judgement.decision, Decision::Permit(_)) {
+        let asking = self.ask_any(asked, &pulled);
+        if asking.is_permit() {
             self.puller.permitted(pulled);
         }
         asking
+    }
+
+    /// Asks about what was found until a permit: a blob may belong to several manifests, and any of them may vouch for it.
+    fn ask_any(&self, asked: &Result<RawCheck, InvalidRequest>, pulled: &Pulled) -> Asking {
+        let mut first = None;
+        for artifact in pulled.artifacts() {
+            let asking = self.ask(asked, Some(artifact));
+            if asking.is_permit() {
+                return asking;
+            }
+            first.get_or_insert(asking);
+        }
+        first.unwrap_or_else(|| self.ask(asked, None))
     }
 
     fn answer(
@@ -169,6 +186,12 @@ struct Asking {
     question: Question,
     snapshot: Arc<Snapshot>,
     judgement: Judgement,
+}
+
+impl Asking {
+    fn is_permit(&self) -> bool {
+        matches!(self.judgement.decision, Decision::Permit(_))
+    }
 }
 
 /// A chain may be broken only because the intermediate has not come by the feed yet.

@@ -2,6 +2,9 @@
 
 mod derive;
 mod fault;
+mod lanes;
+#[cfg(test)]
+mod tests;
 mod work;
 
 use std::sync::Arc;
@@ -10,13 +13,13 @@ use artifact::{Closures, Registries, Voucher};
 use policy::policy::Policy;
 use policy::reason::Reason;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::decide::NeededArtifact;
 use crate::denial::Denial;
 use crate::question::{Fact, TargetArtifact};
 
+use lanes::Lanes;
 use work::{Learnt, Pull, Work};
 
 /// Asks for artifacts. The work is done elsewhere, so that a caller who leaves stops nobody else's.
@@ -27,10 +30,12 @@ pub struct Puller {
 }
 
 /// What was found, ready to be asked about.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Pulled {
     /// The artifact, or why there is none.
-    pub artifact: Fact<TargetArtifact>,
+    artifact: Fact<TargetArtifact>,
+    /// The same artifact as other verified manifests vouch for it. It may be served if any of them meets what a rule demands.
+    others: Vec<Fact<TargetArtifact>>,
     /// What belongs to it, to be remembered if it is permitted.
     learnt: Option<Learnt>,
 }
@@ -87,6 +92,41 @@ impl Puller {
 }
 
 impl Pulled {
+    /// What to ask about, in this order, until a permit. If there is none, the first answer is the answer.
+    pub fn artifacts(&self) -> impl Iterator<Item = &Fact<TargetArtifact>> {
+        std::iter::once(&self.artifact).chain(&self.others)
+    }
+
+    /// Whether it was the asker's time that was over.
+    fn is_late(&self) -> bool {
+        match &self.artifact {
+            Fact::Known(_) => false,
+            Fact::Refused(denial) => denial.reason == Reason::Deadline,
+        }
+    }
+
+    fn one(artifact: TargetArtifact, learnt: Option<Learnt>) -> Self {
+        Self {
+            artifact: Fact::Known(artifact),
+            others: Vec::new(),
+            learnt,
+        }
+    }
+
+    /// Refusals first: while one could not be looked at, a denial says so.
+    fn any(facts: impl Iterator<Item = Fact<TargetArtifact>>) -> Self {
+        let (known, refused): (Vec<_>, Vec<_>) = facts.partition(|fact| fact.known().is_some());
+        let mut all = refused.into_iter().chain(known);
+        match all.next() {
+            Some(artifact) => Self {
+                artifact,
+                others: all.collect(),
+                learnt: None,
+            },
+            None => Self::refused(Reason::Internal, "no manifest holds the artifact"),
+        }
+    }
+
     fn refused(reason: Reason, detail: &str) -> Self {
         Self::from(Denial::new(reason, detail))
     }
@@ -96,6 +136,7 @@ impl From<Denial> for Pulled {
     fn from(denial: Denial) -> Self {
         Self {
             artifact: Fact::Refused(denial),
+            others: Vec::new(),
             learnt: None,
         }
     }
@@ -111,12 +152,12 @@ pub struct PullTask {
 impl PullTask {
     /// Works until every [`Puller`] is gone: Checks in flight need it while the program drains.
     pub async fn run(mut self) {
-        let mut under_way = JoinSet::new();
+        let mut lanes = Lanes::new(self.work);
         loop {
             tokio::select! {
-                Some(_done) = under_way.join_next() => {}
-                job = self.queue.recv(), if under_way.len() < MAX_UNDER_WAY => match job {
-                    Some(job) => drop(under_way.spawn(run(job, Arc::clone(&self.work)))),
+                () = lanes.finished(), if !lanes.is_empty() => {}
+                job = self.queue.recv() => match job {
+                    Some(job) => lanes.take(job),
                     None => return,
                 },
             }
@@ -124,21 +165,12 @@ impl PullTask {
     }
 }
 
-async fn run(job: Job, work: Arc<Work>) {
-    let Job { pull, reply } = job;
-    let pulled = work.pull(&pull).await;
-    // Nobody waits any more after the deadline; what was found is in the caches.
-    reply.send(pulled).unwrap_or_default();
-}
-
+/// One asker, and what it waits for.
 #[derive(Debug)]
 struct Job {
     pull: Pull,
     reply: oneshot::Sender<Pulled>,
 }
 
-/// 256 jobs waiting // more is an overload, and said so at once.
+/// 256 jobs not taken up yet // the task takes them up at once; more is an overload, and said so.
 const QUEUE_JOBS: usize = 256;
-
-/// 64 jobs at a time // each holds some connections to a registry.
-const MAX_UNDER_WAY: usize = 64;

@@ -2,14 +2,18 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
+use artifact::registry::limits::PARALLEL;
 use artifact::{ArtifactError, Closure, ClosureKey, Closures, Reference, Registries, Voucher};
 use evidence::{Digest, SignerSet, Vouched};
+use futures_util::{StreamExt as _, stream};
 use parking_lot::Mutex;
 use policy::policy::Policy;
 use policy::reason::Reason;
 use tokio::time::Instant;
 
+use super::derive::Turn;
 use super::{Pulled, fault};
 use crate::decide::{NeededArtifact, Wanted};
 use crate::denial::Denial;
@@ -21,22 +25,23 @@ pub(super) struct Work {
     pub(super) registries: Registries,
     pub(super) voucher: Voucher,
     pub(super) closures: Arc<Closures>,
-    /// Repositories that are being derived: one derivation at a time for each.
-    pub(super) deriving: Mutex<HashMap<ClosureKey, Arc<tokio::sync::Mutex<()>>>>,
+    /// Repositories that are being derived, or were a moment ago.
+    pub(super) deriving: Mutex<HashMap<ClosureKey, Turn>>,
 }
 
 /// One artifact to find, under the policy that asked for it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Pull {
     pub(super) key: ClosureKey,
     pub(super) wanted: Wanted,
     pub(super) accept: Vec<String>,
     pub(super) signers: Arc<SignerSet>,
+    /// When the first to ask stops waiting.
     pub(super) deadline: Instant,
 }
 
 /// What belongs to a manifest.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Learnt {
     pub(super) key: ClosureKey,
     pub(super) manifest: Digest,
@@ -44,6 +49,11 @@ pub(super) struct Learnt {
 }
 
 impl Pull {
+    /// Whether one answer is the other's too. The signers go with the policy.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.key == other.key && self.wanted == other.wanted && self.accept == other.accept
+    }
+
     pub(super) fn new(needed: &NeededArtifact, policy: &Policy, deadline: Instant) -> Self {
         let NeededArtifact {
             host,
@@ -109,18 +119,17 @@ impl Work {
             .await
             .map_err(|error| fault::denial(&error))?;
         if vouched.signatures.is_empty() {
-            return match self.holder(pull, &digest).await {
-                Ok(Closure::Inside(root)) if root != digest => {
-                    self.within(pull, digest, &root).await
-                }
-                // Unsigned, and held by nothing that is signed as far as can be told: refused for what it is.
-                Ok(Closure::Inside(_) | Closure::Outside | Closure::Unknown) | Err(_) => {
-                    Ok(Pulled {
-                        artifact: Fact::Known(TargetArtifact { digest, vouched }),
-                        learnt: None,
-                    })
-                }
+            let roots = match self.holders(pull, &digest).await {
+                Ok(Closure::Inside(roots)) => roots,
+                Ok(Closure::Outside | Closure::Unknown) | Err(_) => Vec::new(),
             };
+            let roots: Vec<_> = roots.into_iter().filter(|root| *root != digest).collect();
+            if roots.is_empty() {
+                // Unsigned, and held by nothing that is signed as far as can be told: refused for what it is.
+                let artifact = TargetArtifact { digest, vouched };
+                return Ok(Pulled::one(artifact, None));
+            }
+            return Ok(self.within(pull, &digest, roots).await);
         }
         let members = self
             .members(pull, &digest)
@@ -131,15 +140,12 @@ impl Work {
             manifest: digest.clone(),
             members,
         });
-        Ok(Pulled {
-            artifact: Fact::Known(TargetArtifact { digest, vouched }),
-            learnt,
-        })
+        Ok(Pulled::one(TargetArtifact { digest, vouched }, learnt))
     }
 
     async fn blob(&self, pull: &Pull, digest: &Digest) -> Result<Pulled, Denial> {
-        match self.holder(pull, digest).await {
-            Ok(Closure::Inside(root)) => self.within(pull, digest.clone(), &root).await,
+        match self.holders(pull, digest).await {
+            Ok(Closure::Inside(roots)) => Ok(self.within(pull, digest, roots).await),
             Ok(Closure::Outside) => Err(Denial::new(
                 Reason::BlobOutsideClosure,
                 format!(
@@ -154,25 +160,37 @@ impl Work {
         }
     }
 
-    /// The digest, judged by what is vouched for the root that holds it.
-    async fn within(&self, pull: &Pull, digest: Digest, root: &Digest) -> Result<Pulled, Denial> {
-        let vouched = self
-            .vouch(pull, root, pull.deadline)
-            .await
-            .map_err(|error| fault::denial(&error))?;
-        Ok(Pulled {
-            artifact: Fact::Known(TargetArtifact { digest, vouched }),
-            learnt: None,
-        })
+    /// The digest, with what is vouched for each of the roots that hold it: any of them may be the one that meets a requirement.
+    async fn within(&self, pull: &Pull, digest: &Digest, roots: Vec<Digest>) -> Pulled {
+        // One root that is not found in time must not hide the others.
+        let ends = pull.deadline.checked_sub(LAST_WORD);
+        let ends = ends.unwrap_or(pull.deadline);
+        let vouched: Vec<_> = stream::iter(roots)
+            .map(|root| async move { self.vouch(pull, &root, ends).await })
+            .buffered(PARALLEL)
+            .collect()
+            .await;
+        let artifact = |vouched| TargetArtifact {
+            digest: digest.clone(),
+            vouched,
+        };
+        let facts = vouched.into_iter().map(|vouched| {
+            Fact::from(vouched.map(artifact).map_err(|error| fault::denial(&error)))
+        });
+        Pulled::any(facts)
     }
 
     /// Where the digest belongs; derived from the repository's tags if nothing is known.
-    async fn holder(&self, pull: &Pull, digest: &Digest) -> Result<Closure, ArtifactError> {
+    async fn holders(&self, pull: &Pull, digest: &Digest) -> Result<Closure, ArtifactError> {
         match self.closures.admits(&pull.key, digest) {
             known @ (Closure::Inside(_) | Closure::Outside) => Ok(known),
             Closure::Unknown => {
-                self.derive(pull, digest).await?;
-                Ok(self.closures.admits(&pull.key, digest))
+                let derived = self.derive(pull, digest).await;
+                match self.closures.admits(&pull.key, digest) {
+                    // Found: whatever else could not be looked at takes nothing from it.
+                    known @ (Closure::Inside(_) | Closure::Outside) => Ok(known),
+                    Closure::Unknown => derived.map(|()| Closure::Unknown),
+                }
             }
         }
     }
@@ -208,3 +226,6 @@ impl Work {
 fn pending(detail: String) -> Denial {
     Denial::new(Reason::VerificationPending, detail)
 }
+
+/// 10 ms // before the asker's deadline, to judge by what was found.
+const LAST_WORD: Duration = Duration::from_millis(10);

@@ -32,8 +32,8 @@ pub struct ClosureKey {
 /// Whether a digest belongs to something that was verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Closure {
-    /// It belongs to this verified manifest.
-    Inside(Digest),
+    /// It belongs to these verified manifests, at least one and at most [`MAX_HOLDERS`]: what is vouched for any of them counts for it.
+    Inside(Vec<Digest>),
     /// The whole repository was derived a moment ago, and it belongs to nothing verified.
     Outside,
     /// It belongs to nothing that is known here; another replica may know more. Derive, or answer "pending"; never guess.
@@ -74,6 +74,9 @@ enum Change {
 
 /// The most verified manifests that are remembered. Each is some hundred bytes to some kilobytes.
 pub const MAX_MANIFESTS: usize = 16_384;
+
+/// The most manifests that are named for one digest. A base layer has as many as there are releases.
+pub const MAX_HOLDERS: usize = 64;
 
 /// For how long "belongs to nothing verified" holds after a repository was derived: a push may change it.
 pub const DERIVED_FOR: Duration = Duration::from_secs(30);
@@ -130,8 +133,8 @@ impl Closures {
     /// Where `digest`, a manifest or a blob, belongs.
     pub fn admits(&self, key: &ClosureKey, digest: &Digest) -> Closure {
         let known = self.known.lock();
-        if let Some(manifest) = known.holder(key, digest) {
-            return Closure::Inside(manifest.clone());
+        if let Some(manifests) = known.holders(key, digest) {
+            return Closure::Inside(manifests.iter().take(MAX_HOLDERS).cloned().collect());
         }
         let derived = known
             .derived
@@ -207,8 +210,8 @@ impl Known {
         }
     }
 
-    fn holder(&self, key: &ClosureKey, digest: &Digest) -> Option<&Digest> {
-        self.repositories.get(key)?.holders.get(digest)?.first()
+    fn holders(&self, key: &ClosureKey, digest: &Digest) -> Option<&BTreeSet<Digest>> {
+        self.repositories.get(key)?.holders.get(digest)
     }
 
     fn retain(&mut self, keep: impl Fn(&ClosureKey) -> bool) {

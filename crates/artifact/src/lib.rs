@@ -16,7 +16,7 @@ pub use error::{ArtifactError, InvalidAnswer};
 pub use manifest::{Descriptor, Image, Index, InvalidManifest, Manifest};
 pub use reference::{InvalidReference, Reference, Repository, Tag};
 pub use registry::{
-    Discovery, InvalidRegistry, Members, PlainHttp, Registries, RegistryConfig, Resolved,
+    Discovery, InvalidRegistry, Members, PlainHttp, Registries, RegistryConfig, Resolved, TagList,
 };
 pub use source::{DirectorySource, KeptEvidence, SourceError};
 pub use vouch::{VouchTask, Voucher};

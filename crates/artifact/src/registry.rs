@@ -9,19 +9,22 @@ use url::Url;
 use crate::{
     error::ArtifactError,
     manifest::Manifest,
-    reference::{Reference, Repository, Tag},
+    reference::{Reference, Repository},
 };
 
 mod client;
 mod discover;
 pub mod limits;
 mod members;
+mod page;
 mod resolve;
+mod tags;
 
 pub use client::InvalidRegistry;
 pub use discover::Discovery;
 pub use members::Members;
 pub use resolve::Resolved;
+pub use tags::TagList;
 
 use client::Client;
 
@@ -132,15 +135,15 @@ impl Registries {
         self.client(host)?.members(repository, digest).await
     }
 
-    /// The tags of a repository, at most [`limits::MAX_TAGS`].
+    /// The tags of a repository, page by page, at most [`limits::MAX_TAGS`].
     ///
     /// # Errors
-    /// [`ArtifactError`]; a repository with more tags is [`ArtifactError::TooLarge`].
+    /// [`ArtifactError`] if there is not even a first page; what else could not be read is in [`TagList::skipped`].
     pub async fn tags(
         &self,
         host: &str,
         repository: &Repository,
-    ) -> Result<Vec<Tag>, ArtifactError> {
+    ) -> Result<TagList, ArtifactError> {
         self.client(host)?.tags(repository).await
     }
 

@@ -9,7 +9,7 @@ pub const MAX_MANIFEST_BYTES: usize = 4 * 1024 * 1024;
 /// The most referrers of one digest that are looked at.
 pub const MAX_REFERRERS: usize = 64;
 
-/// The most pages of a list of referrers.
+/// The most pages of a list of referrers, or of tags.
 pub const MAX_PAGES: usize = 8;
 
 /// The most signature layers of one manifest.
@@ -25,9 +25,9 @@ pub const MAX_EVIDENCE_TOTAL: u64 = 4 * 1024 * 1024;
 pub const MAX_CHILDREN: usize = 128;
 
 /// The most tags of a repository that are listed.
-pub const MAX_TAGS: usize = 128;
+pub const MAX_TAGS: usize = 1024;
 
-/// The largest tag list: 128 tags of 128 bytes are 17 KiB.
+/// The largest page of a tag list: 1024 tags of 128 bytes are 134 KiB.
 pub const MAX_TAG_LIST_BYTES: usize = 256 * 1024;
 
 /// Requests to one registry that one question has under way at once.

@@ -4,16 +4,15 @@ use std::sync::Arc;
 
 use evidence::Digest;
 use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
-use serde::Deserialize;
 
 use super::{
     client::{Answer, Client, check_digest},
-    limits::{MAX_MANIFEST_BYTES, MAX_TAG_LIST_BYTES, MAX_TAGS},
+    limits::MAX_MANIFEST_BYTES,
 };
 use crate::{
-    error::{ArtifactError, InvalidAnswer},
+    error::ArtifactError,
     manifest::{IMAGE_TYPES, INDEX_TYPES, Manifest},
-    reference::{Reference, Repository, Tag},
+    reference::{Reference, Repository},
 };
 
 /// What a manifest request is answered with.
@@ -93,29 +92,6 @@ impl Client {
         parse(&answer, &what)
     }
 
-    pub(super) async fn tags(&self, repository: &Repository) -> Result<Vec<Tag>, ArtifactError> {
-        let what = format!("tags of `{repository}`");
-        let mut url = self.url(&format!("/v2/{repository}/tags/list"));
-        // One more than the limit tells a full list from one that was cut.
-        url.set_query(Some(&format!("n={}", MAX_TAGS.saturating_add(1))));
-        let answer = self.get(url, &[], MAX_TAG_LIST_BYTES, &what).await?;
-        let malformed =
-            |source| ArtifactError::malformed(what.clone(), InvalidAnswer::TagList { source });
-        let RawTags { tags } = serde_json::from_slice(&answer.body).map_err(malformed)?;
-        let tags = tags.unwrap_or_default();
-        if tags.len() > MAX_TAGS || answer.headers.contains_key(http::header::LINK) {
-            return Err(ArtifactError::TooLarge {
-                what,
-                limit: MAX_TAGS,
-            });
-        }
-        // A tag outside the grammar cannot be asked for either.
-        Ok(tags
-            .into_iter()
-            .filter_map(|tag| Tag::parse(&tag).ok())
-            .collect())
-    }
-
     async fn get_manifest(
         &self,
         repository: &Repository,
@@ -163,9 +139,4 @@ pub(super) fn content_type(headers: &HeaderMap) -> Option<&str> {
     headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
-}
-
-#[derive(Deserialize)]
-struct RawTags {
-    tags: Option<Vec<String>>,
 }

@@ -245,7 +245,7 @@ async fn a_blob_is_read_within_its_bound_and_by_its_hash() {
 }
 
 #[tokio::test]
-async fn tags_are_listed_up_to_the_limit() {
+async fn tags_are_listed_page_by_page_up_to_the_limit() {
     let registry = FakeRegistry::start().await;
     let path = format!("/v2/{NAME}/tags/list");
     let list = |tags: Vec<String>| {
@@ -257,22 +257,46 @@ async fn tags_are_listed_up_to_the_limit() {
     let tags = async || registry.registries().tags(HOST, &repository(NAME)).await;
 
     registry.set(&path, list(vec!["1.0".to_owned(), "not a tag".to_owned()]));
-    assert_eq!(tags().await.unwrap(), [Tag::parse("1.0").unwrap()]);
+    let listed = tags().await.unwrap();
+    assert_eq!(listed.tags, [Tag::parse("1.0").unwrap()]);
+    assert!(listed.skipped.is_none());
     registry.set(
         &path,
         Reply::ok("application/json", r#"{"name":"a/b","tags":null}"#),
     );
-    assert_eq!(tags().await.unwrap(), []);
-    registry.set(&path, list((0..129).map(|n| format!("t{n}")).collect()));
-    assert!(matches!(
-        tags().await,
-        Err(ArtifactError::TooLarge { limit: 128, .. })
-    ));
+    assert_eq!(tags().await.unwrap().tags, []);
+
+    let first = list((0..200).map(|n| format!("a{n}")).collect());
+    let next = format!("{path}?last=a");
     registry.set(
         &path,
-        list(Vec::new()).with("link", "</v2/a/b/tags/list?last=x>; rel=\"next\""),
+        first.with("link", &format!("<{next}>; rel=\"next\"")),
     );
-    assert!(matches!(tags().await, Err(ArtifactError::TooLarge { .. })));
+    registry.set(&next, list((0..200).map(|n| format!("b{n}")).collect()));
+    let listed = tags().await.unwrap();
+    assert_eq!((listed.tags.len(), listed.skipped.is_none()), (400, true));
+
+    registry.set(&next, Reply::status(500));
+    let listed = tags().await.unwrap();
+    assert_eq!(listed.tags.len(), 200);
+    assert!(matches!(
+        listed.skipped,
+        Some(ArtifactError::Answered { status: 500, .. })
+    ));
+
+    registry.set(&path, list((0..1025).map(|n| format!("t{n}")).collect()));
+    let listed = tags().await.unwrap();
+    assert_eq!(listed.tags.len(), 1024);
+    assert!(matches!(
+        listed.skipped,
+        Some(ArtifactError::TooLarge { limit: 1024, .. })
+    ));
+    let endless = list(Vec::new()).with("link", &format!("<{path}?last=x>; rel=\"next\""));
+    registry.set(&path, endless);
+    assert!(matches!(
+        tags().await.unwrap().skipped,
+        Some(ArtifactError::TooLarge { .. })
+    ));
     registry.set(&path, Reply::ok("application/json", "[]"));
     assert!(matches!(tags().await, Err(ArtifactError::Malformed { .. })));
 }

@@ -52,6 +52,7 @@ impl TlsRegistry {
             .unwrap()
             .tags(HOST, &repository("a/b"))
             .await
+            .map(|listed| listed.tags)
     }
 }
 

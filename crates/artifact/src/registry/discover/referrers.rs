@@ -1,7 +1,7 @@
 //! The referrers API and its pages.
 
 use evidence::Digest;
-use http::{HeaderMap, HeaderValue, header::LINK};
+use http::HeaderValue;
 use url::Url;
 
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     registry::{
         client::Client,
         limits::{MAX_MANIFEST_BYTES, MAX_PAGES, MAX_REFERRERS},
+        page::next_page,
         resolve::content_type,
     },
 };
@@ -72,76 +73,6 @@ impl Client {
         match manifest {
             Manifest::Index(index) => Ok((index.children, next)),
             Manifest::Image(_) => Err(ArtifactError::malformed(what, InvalidAnswer::NotAnIndex)),
-        }
-    }
-}
-
-/// The target of `Link: <…>; rel="next"`, which must be the same list at the same registry.
-fn next_page(headers: &HeaderMap, current: &Url, path: &str) -> Result<Option<Url>, InvalidAnswer> {
-    let links = headers
-        .get_all(LINK)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    let Some(target) = links
-        .flat_map(|value| value.split(','))
-        .find_map(next_target)
-    else {
-        return Ok(None);
-    };
-    let next = current
-        .join(target)
-        .ok()
-        .filter(|next| next.origin() == current.origin() && next.path() == path);
-    next.map(Some)
-        .ok_or_else(|| InvalidAnswer::NextPageElsewhere {
-            link: target.to_owned(),
-        })
-}
-
-fn next_target(link: &str) -> Option<&str> {
-    let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
-    let is_next = |parameter: &str| matches!(parameter.trim(), r#"rel="next""# | "rel=next");
-    parameters.split(';').any(is_next).then_some(target)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PATH: &str = "/v2/a/referrers/sha256:00";
-
-    fn next(link: &'static str) -> Result<Option<String>, InvalidAnswer> {
-        let headers = HeaderMap::from_iter([(LINK, HeaderValue::from_static(link))]);
-        let current = Url::parse(&format!("http://h:1{PATH}")).unwrap();
-        next_page(&headers, &current, PATH).map(|next| next.map(String::from))
-    }
-
-    #[test]
-    fn the_next_page_is_followed_within_the_list() {
-        let page = Some("http://h:1/v2/a/referrers/sha256:00?n=2".to_owned());
-        assert_eq!(
-            next(r#"</v2/a/referrers/sha256:00?n=2>; rel="next""#).unwrap(),
-            page
-        );
-        assert_eq!(
-            next(r#"</x>; rel="first", <?n=2>; rel=next"#).unwrap(),
-            page
-        );
-        assert_eq!(next(r#"</x>; rel="last""#).unwrap(), None);
-    }
-
-    #[test]
-    fn the_next_page_is_not_followed_elsewhere() {
-        for link in [
-            r#"<http://other:1/v2/a/referrers/sha256:00>; rel="next""#,
-            r#"<https://h:1/v2/a/referrers/sha256:00>; rel="next""#,
-            r#"<//169.254.169.254/latest>; rel="next""#,
-            r#"</v2/b/referrers/sha256:00>; rel="next""#,
-        ] {
-            assert!(
-                matches!(next(link), Err(InvalidAnswer::NextPageElsewhere { .. })),
-                "{link}"
-            );
         }
     }
 }
