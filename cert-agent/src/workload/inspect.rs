@@ -1,9 +1,12 @@
 //! The look at a frozen scope: every process of it is the scope's program, and nothing else.
 
-use std::{io, time::Duration};
+use std::{io, os::fd::OwnedFd, time::Duration};
 
 use policy::reason::Reason;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::{
+    io::Errno,
+    process::{Pid, PidfdFlags, pidfd_open},
+};
 
 use super::{
     FileId, Peer, Refused,
@@ -82,7 +85,7 @@ fn check_member(pid: u32, expected: Expected) -> Result<(), Refused> {
         .ok()
         .and_then(Pid::from_raw)
         .ok_or_else(|| modified(pid, "it cannot be seen from here"))?;
-    let Ok(pidfd) = pidfd_open(pidfd, PidfdFlags::empty()) else {
+    let Some(pidfd) = pinned(pidfd_open(pidfd, PidfdFlags::empty()))? else {
         return Ok(());
     };
     let judged = match Process::open(pid) {
@@ -96,6 +99,18 @@ fn check_member(pid: u32, expected: Expected) -> Result<(), Refused> {
             Err(modified(pid, "it runs, but what it runs cannot be read"))
         }
         judged => judged,
+    }
+}
+
+/// Only `ESRCH` says that the process has ended. When descriptors have run out, nothing is known of it.
+fn pinned(opened: Result<OwnedFd, Errno>) -> Result<Option<OwnedFd>, Refused> {
+    match opened {
+        Ok(pidfd) => Ok(Some(pidfd)),
+        Err(Errno::SRCH) => Ok(None),
+        Err(error) => Err(Refused::new(
+            Reason::AttestorFailed,
+            format!("cannot pin a process of the scope: {error}"),
+        )),
     }
 }
 
@@ -155,3 +170,21 @@ fn modified(pid: u32, found: &str) -> Refused {
 const FREEZE_PATIENCE: Duration = Duration::from_secs(1);
 /// Each is read while all stand still.
 const MAX_PROCESSES: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn member_that_cannot_be_pinned_fails_the_attestor() {
+        for error in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INVAL] {
+            let refused = pinned(Err(error)).unwrap_err();
+            assert_eq!(refused.reason, Reason::AttestorFailed, "{error}");
+        }
+    }
+
+    #[test]
+    fn member_that_has_ended_is_passed_over() {
+        assert!(pinned(Err(Errno::SRCH)).unwrap().is_none());
+    }
+}
