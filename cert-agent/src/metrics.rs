@@ -7,6 +7,12 @@ use daemon::metrics::{Counter, Family, Gauge, Registry};
 pub struct Metrics {
     /// Refusals, by reason.
     pub refusals: Family<Counter>,
+    /// Refusals that were counted only: one user gave cause for too many.
+    pub refusals_not_kept: Counter,
+    /// Connections that were closed at once: of their user, or of all, there were too many.
+    pub connections_refused: Counter,
+    /// What no replica can be told, because no batch can hold it.
+    pub feed_dropped: Counter,
     /// SVIDs made for workloads.
     pub svids: Counter,
     /// SVIDs that the issuer did not give.
@@ -29,6 +35,18 @@ impl Metrics {
                 "countersign_agent_refusals_total",
                 "Identities refused, by reason.",
                 &["reason"],
+            ),
+            refusals_not_kept: registry.counter(
+                "countersign_agent_refusals_not_kept_total",
+                "Refusals counted only, because one user caused too many.",
+            ),
+            connections_refused: registry.counter(
+                "countersign_agent_connections_refused_total",
+                "Connections closed at once, because there were too many.",
+            ),
+            feed_dropped: registry.counter(
+                "countersign_agent_feed_dropped_total",
+                "Items that no batch of the feed can hold.",
             ),
             svids: registry.counter("countersign_agent_svids_total", "SVIDs made for workloads."),
             issue_failures: registry.counter(

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use evidence::{
@@ -77,9 +77,14 @@ impl Ledger {
         evidence.chain(bindings).chain(refusals).collect()
     }
 
-    /// Forgets bindings that have ended, and evidence that no binding needs.
+    /// Forgets bindings that have ended, evidence that no binding needs, and refusals of long ago.
     pub(super) fn forget_ended(&mut self, now: SystemTime) {
         self.bindings.retain(|_, binding| now < binding.not_after);
+        self.refusals.retain(|refusal| {
+            now.duration_since(refusal.at)
+                .is_ok_and(|age| age < REFUSALS_LAST)
+                || now <= refusal.at
+        });
         self.forget_evidence();
     }
 
@@ -98,10 +103,12 @@ impl Ledger {
 
 /// As many as the agent keeps itself.
 const MOST_REFUSALS: usize = 256;
+/// As long as a replica keeps them; one that goes on is told again every minute.
+const REFUSALS_LAST: Duration = Duration::from_hours(24);
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::time::UNIX_EPOCH;
 
     use evidence::binding::{BoundArtifact, Handout, Role};
     use identity::spiffe_id::SpiffeId;
@@ -189,21 +196,32 @@ mod tests {
         assert_eq!(ledger.state(), vec![binding("k2", "a", 10)]);
     }
 
+    fn refusal(n: usize) -> FeedItem {
+        FeedItem::Refusal(Refusal {
+            wanted: None,
+            node: SpiffeId::parse("spiffe://acme.test/countersign/agent/node-1").unwrap(),
+            workload: format!("pid {n}"),
+            grant: None,
+            digests: Vec::new(),
+            reason: "artifact-unsigned".to_owned(),
+            detail: String::new(),
+            at: UNIX_EPOCH,
+        })
+    }
+
+    #[test]
+    fn refusal_of_long_ago_is_forgotten() {
+        let mut ledger = Ledger::default();
+        ledger.apply(vec![refusal(1)]);
+        ledger.forget_ended(UNIX_EPOCH + REFUSALS_LAST - Duration::from_secs(1));
+        assert_eq!(ledger.state().len(), 1);
+        ledger.forget_ended(UNIX_EPOCH + REFUSALS_LAST);
+        assert!(ledger.state().is_empty());
+    }
+
     #[test]
     fn refusals_are_bounded() {
         let mut ledger = Ledger::default();
-        let refusal = |n: usize| {
-            FeedItem::Refusal(Refusal {
-                wanted: None,
-                node: SpiffeId::parse("spiffe://acme.test/countersign/agent/node-1").unwrap(),
-                workload: format!("pid {n}"),
-                grant: None,
-                digests: Vec::new(),
-                reason: "artifact-unsigned".to_owned(),
-                detail: String::new(),
-                at: UNIX_EPOCH,
-            })
-        };
         ledger.apply((0..=MOST_REFUSALS).map(refusal).collect());
         assert_eq!(ledger.state().len(), MOST_REFUSALS);
         assert_eq!(ledger.state().first(), Some(&refusal(1)));

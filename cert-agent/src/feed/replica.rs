@@ -116,7 +116,10 @@ impl ReplicaFeed {
         let io = self.connect(&own, &authorities).await?;
         let retiring = io.peer().retiring();
 
-        let mut session = Session::new(self.sources.node.clone());
+        let mut session = Session::new(
+            self.sources.node.clone(),
+            self.sources.metrics.feed_dropped.clone(),
+        );
         let (number, state, changes) = self.sources.feed.state();
         let first =
             self.first_messages(&mut session, &policy, &authorities, (number, state), &own)?;

@@ -1,6 +1,9 @@
 //! A refusal: why a peer, a program or a scope gets no identity.
 
-use evidence::digest::Digest;
+use evidence::{
+    binding::{MAX_DETAIL_BYTES, MAX_NAME_BYTES},
+    digest::Digest,
+};
 use identity::spiffe_id::SpiffeId;
 use policy::{grant::Selector, reason::Reason};
 
@@ -25,11 +28,11 @@ pub struct Refused {
 }
 
 impl Refused {
-    /// Refuses for a reason, about nobody yet.
+    /// Refuses for a reason, about nobody yet. Words past [`MAX_DETAIL_BYTES`] are cut: a path in them may be as long as the refused one likes.
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
         Self {
             reason,
-            detail: detail.into(),
+            detail: cut(detail.into(), MAX_DETAIL_BYTES),
             workload: String::new(),
             selectors: Vec::new(),
             digests: Vec::new(),
@@ -41,7 +44,7 @@ impl Refused {
     /// Adds who was refused.
     #[must_use]
     pub fn of(mut self, workload: impl Into<String>, selectors: Vec<Selector>) -> Self {
-        self.workload = workload.into();
+        self.workload = cut(workload.into(), MAX_NAME_BYTES);
         self.selectors = selectors;
         self
     }
@@ -51,5 +54,38 @@ impl Refused {
     pub fn running(mut self, digests: impl IntoIterator<Item = Digest>) -> Self {
         self.digests.extend(digests);
         self
+    }
+}
+
+fn cut(mut text: String, limit: usize) -> String {
+    if text.len() > limit {
+        text.truncate(text.floor_char_boundary(limit.saturating_sub(CUT.len())));
+        text.push_str(CUT);
+    }
+    text
+}
+
+const CUT: &str = "…";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_any_length_are_cut_between_characters() {
+        for text in ["\u{1}", "é", "a"] {
+            let refused = Refused::new(Reason::WorkloadNotIsolated, text.repeat(4096))
+                .of(text.repeat(4096), Vec::new());
+            assert!(refused.detail.len() <= MAX_DETAIL_BYTES);
+            assert!(refused.workload.len() <= MAX_NAME_BYTES);
+            assert!(refused.detail.starts_with(text) && refused.detail.ends_with(CUT));
+        }
+    }
+
+    #[test]
+    fn words_that_fit_are_left_as_they_are() {
+        let text = "x".repeat(MAX_DETAIL_BYTES);
+        let refused = Refused::new(Reason::WorkloadNotIsolated, text.clone());
+        assert_eq!(refused.detail, text);
     }
 }
