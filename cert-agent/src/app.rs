@@ -23,6 +23,7 @@ use tokio::net::UnixListener;
 pub use self::{addresses::Addresses, serve::Running};
 use crate::{
     config::Config,
+    descriptors,
     feed::{Feed, OwnIdentity},
     grants::Reserved,
     issuer::{
@@ -57,6 +58,8 @@ pub struct Agent {
     socket: UnixListener,
     admin_socket: UnixListener,
     health: BoundHealth,
+    /// How many this process may have open.
+    descriptors: u64,
 }
 
 /// What a test may put in place of the real thing.
@@ -105,7 +108,10 @@ impl Agent {
         let ca = Arc::new(ca);
         let issuer: Arc<dyn Issuer> = Arc::<EmbeddedCa>::clone(&ca);
         let source = Arc::new(DirectorySource::new(config.evidence.clone()));
+        // Scopes note the limit that programs are to get; only then is the agent's own raised.
         let scopes = Scopes::open(scopes, Arc::clone(&clock))?;
+        let descriptors =
+            descriptors::raise_limit().map_err(|source| StartError::Descriptors { source })?;
         let feed = Feed::new(metrics.clone());
         let own = OwnIdentity::new(
             config.agent.clone(),
@@ -158,6 +164,7 @@ impl Agent {
             socket,
             admin_socket,
             health,
+            descriptors,
         })
     }
 }
@@ -178,6 +185,13 @@ pub enum StartError {
     /// The process could be read by others.
     #[error("the process cannot be made undumpable")]
     Dumpable {
+        /// What the kernel said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The limit of open descriptors cannot be raised.
+    #[error("the limit of open descriptors cannot be raised to what the system allows")]
+    Descriptors {
         /// What the kernel said.
         #[source]
         source: std::io::Error,

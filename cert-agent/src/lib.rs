@@ -5,6 +5,7 @@ pub mod admit;
 pub mod app;
 pub mod cli;
 pub mod config;
+mod descriptors;
 pub mod entitle;
 pub mod exec;
 pub mod feed;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use daemon::{Lifecycle, Outcome, chain, clock::Clock, health};
 use tokio::{net::UnixListener, sync::watch};
 use tokio_util::sync::CancellationToken;
-use tonic::{service::Routes, transport::Server};
+use tonic::service::Routes;
 use tracing::{error, info};
 
 use super::{Addresses, Agent, StartError};
@@ -14,7 +14,12 @@ use crate::{
     admit::Admit,
     exec::Admission,
     feed::{Feed, ReplicaFeed, Sources},
-    handout::{self, connection, counter::Counter, files::Files},
+    handout::{
+        self,
+        connection::{self, Door},
+        counter::Counter,
+        files::Files,
+    },
     issuer::{Authorities, Issuer as _},
     rotation::Attestor,
 };
@@ -72,6 +77,8 @@ impl Agent {
             socket,
             admin_socket,
             health,
+            metrics,
+            descriptors,
             ..
         } = self;
         health.serve(&lifecycle, readiness, registry);
@@ -80,10 +87,15 @@ impl Agent {
         lifecycle.spawn("policy", policy.run(stop()));
         lifecycle.spawn("own-identity", own.run(stop()));
         lifecycle.spawn("feed-ledger", forget_ended(feed, clock, stop()));
-        lifecycle.spawn("agent-socket", serve("agent-socket", api, socket, stop()));
+        let door = Door::of_all(descriptors, metrics.connections_refused.clone());
+        let admin_door = Door::of_root(metrics.connections_refused);
+        lifecycle.spawn(
+            "agent-socket",
+            serve("agent-socket", api, socket, door, stop()),
+        );
         lifecycle.spawn(
             "admin-socket",
-            serve("admin-socket", admin, admin_socket, stop()),
+            serve("admin-socket", admin, admin_socket, admin_door, stop()),
         );
         Ok(Running {
             lifecycle,
@@ -164,14 +176,10 @@ async fn serve(
     name: &'static str,
     routes: Routes,
     listener: UnixListener,
+    door: Door,
     stop: CancellationToken,
 ) {
-    let served = Server::builder()
-        .max_concurrent_streams(MAX_STREAMS)
-        .add_routes(routes)
-        .serve_with_incoming_shutdown(connection::accept(listener, stop.clone()), stop.cancelled())
-        .await;
-    if let Err(failure) = served {
+    if let Err(failure) = connection::serve(routes, listener, door, stop).await {
         error!(socket = name, error = %chain(&failure), "a socket is no longer served");
     }
 }
@@ -188,7 +196,5 @@ async fn forget_ended(feed: Feed, clock: Arc<dyn Clock>, stop: CancellationToken
 
 /// Streams end at once when told; what takes longer hangs.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
-/// Streams on one connection: Envoy opens one for each secret, all on one connection.
-const MAX_STREAMS: u32 = 256;
 /// Ended bindings take only memory.
 const FORGET_EVERY: Duration = Duration::from_secs(30);

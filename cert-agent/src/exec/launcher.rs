@@ -27,6 +27,8 @@ mod arguments;
 
 pub use arguments::Launch;
 
+use crate::descriptors;
+
 /// Becomes the program. `arguments` are those after `launch`; returns only when that failed.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let Err(failure) = become_program(arguments);
@@ -54,6 +56,7 @@ fn enter(launch: &Launch) -> Result<(), Failure> {
     close_inherited().map_err(at("cannot close what was left open"))?;
     unistd::setsid().map_err(at("cannot begin a session"))?;
     stat::umask(stat::Mode::from_bits_truncate(UMASK));
+    descriptors::set_limit(launch.descriptors).map_err(at("cannot limit descriptors"))?;
     let (uid, gid) = (Uid::from_raw(launch.uid), Gid::from_raw(launch.gid));
     unistd::setgroups(&[]).map_err(at("cannot leave the groups"))?;
     unistd::setresgid(gid, gid, gid).map_err(at("cannot take the group"))?;

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::{
-    budget::{Budget, Place},
+    budget::{Budget, Limits, Place},
     connection::Caller,
     svid::Svid,
 };
@@ -49,7 +49,7 @@ impl Counter {
             rotation,
             refusals,
             authorities,
-            budget: Budget::default(),
+            budget: Budget::new(STREAMS),
             stop,
         }
     }
@@ -187,3 +187,10 @@ pub fn status(refused: &Refused) -> Status {
         Status::permission_denied(message)
     }
 }
+
+const STREAMS: Limits = Limits {
+    // Envoy opens one stream for each secret it names; a hundred programs of one user are far more than one workload kind.
+    per_uid: 256,
+    // Each is a task and a few kilobytes.
+    total: 16_384,
+};

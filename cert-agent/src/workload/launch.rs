@@ -134,6 +134,7 @@ impl Prepared {
             cgroup: scope.cgroup.directory().to_owned(),
             uid: scope.workload.uid,
             gid,
+            descriptors: held.scopes.descriptors(),
             environment,
             name: scope.program.path().as_os_str().to_owned(),
             arguments,

@@ -25,6 +25,7 @@ use super::{
     scope::Scope,
     selectors,
 };
+use crate::descriptors;
 
 mod home;
 
@@ -44,6 +45,8 @@ struct Inner {
     launcher: PathBuf,
     launcher_id: FileId,
     user_namespace: FileId,
+    /// The limit programs get: that of the agent before it raised its own.
+    descriptors: u64,
     clock: Arc<dyn Clock>,
     digests: Digests,
     next: AtomicU64,
@@ -69,6 +72,7 @@ impl Scopes {
         let user_namespace = FileFacts::at(CWD, "/proc/self/ns/user")
             .map_err(unusable)?
             .id;
+        let descriptors = descriptors::limit().map_err(unusable)?;
         tracing::info!(
             directory = %home.directory().display(),
             hierarchy = mount.hierarchy.as_str(),
@@ -82,6 +86,7 @@ impl Scopes {
             launcher,
             launcher_id,
             user_namespace,
+            descriptors,
             clock,
             digests: Digests::default(),
             next: AtomicU64::new(1),
@@ -176,6 +181,10 @@ impl Scopes {
 
     pub(super) fn launcher(&self) -> &Path {
         &self.0.launcher
+    }
+
+    pub(super) fn descriptors(&self) -> u64 {
+        self.0.descriptors
     }
 
     /// Kills and removes a scope, and forgets it when that is done: its user stays taken while a process may still live. Blocks.

@@ -430,6 +430,31 @@ async fn operators_are_root() {
 }
 
 #[tokio::test]
+async fn program_has_the_descriptors_that_the_agent_was_started_with() {
+    let running = Installed::new().start().await;
+    let program = running.installed.program("payments");
+    let limits = |of: &str| {
+        let line = |line: &&str| line.starts_with("Max open files");
+        of.lines().find(line).unwrap().to_owned()
+    };
+    let (code, text) = running
+        .exec(&[], &program, &[Path::new("/proc/self/limits")])
+        .await;
+    assert_eq!(code, Some(0), "{text}");
+    assert_eq!(
+        limits(&text),
+        limits(&fs::read_to_string("/proc/self/limits").unwrap())
+    );
+    let agents = fs::read_to_string(format!("/proc/{}/limits", running.pid())).unwrap();
+    let agents: Vec<_> = limits(&agents)
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(agents[3], agents[4], "the agent's own is raised");
+    running.stop(Signal::SIGTERM).await;
+}
+
+#[tokio::test]
 async fn process_that_the_agent_did_not_start_is_refused_and_explained() {
     let running = Installed::new().start().await;
     let mut client =

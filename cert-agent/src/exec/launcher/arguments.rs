@@ -15,6 +15,8 @@ pub struct Launch {
     pub uid: u32,
     /// The group to become.
     pub gid: u32,
+    /// How many descriptors the program may have open.
+    pub descriptors: u64,
     /// The program's whole environment.
     pub environment: Vec<(OsString, OsString)>,
     /// The program's name, its argument 0.
@@ -24,12 +26,13 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// `CGROUP UID GID VARIABLES NAME=VALUE… NAME ARGUMENTS…`, with the number of variables before them. Nothing is optional, so nothing can be mistaken.
+    /// `CGROUP UID GID DESCRIPTORS VARIABLES NAME=VALUE… NAME ARGUMENTS…`, with the number of variables before them. Nothing is optional, so nothing can be mistaken.
     pub(crate) fn to_arguments(&self) -> Vec<OsString> {
         let Self {
             cgroup,
             uid,
             gid,
+            descriptors,
             environment,
             name,
             arguments,
@@ -37,6 +40,7 @@ impl Launch {
         let numbers = [
             u64::from(*uid),
             u64::from(*gid),
+            *descriptors,
             u64::try_from(environment.len()).unwrap_or(u64::MAX),
         ];
         let mut line = vec![cgroup.as_os_str().to_owned()];
@@ -58,11 +62,8 @@ impl Launch {
     pub(super) fn parse(line: impl IntoIterator<Item = OsString>) -> Option<Self> {
         let mut line = line.into_iter();
         let cgroup = PathBuf::from(line.next()?);
-        let (uid, gid, variables) = (
-            number(line.next()?)?,
-            number(line.next()?)?,
-            number(line.next()?)?,
-        );
+        let (uid, gid) = (number(line.next()?)?, number(line.next()?)?);
+        let (descriptors, variables) = (number(line.next()?)?, number::<u32>(line.next()?)?);
         let mut environment = Vec::new();
         for _ in 0..variables {
             environment.push(variable(line.next()?)?);
@@ -71,6 +72,7 @@ impl Launch {
             cgroup,
             uid,
             gid,
+            descriptors,
             environment,
             name: line.next()?,
             arguments: line.collect(),
@@ -78,7 +80,7 @@ impl Launch {
     }
 }
 
-fn number(text: OsString) -> Option<u32> {
+fn number<N: std::str::FromStr>(text: OsString) -> Option<N> {
     text.into_string().ok()?.parse().ok()
 }
 
@@ -106,10 +108,10 @@ mod tests {
     proptest! {
         #[test]
         fn launch_survives_the_command_line(
-            cgroup in words(), uid: u32, gid: u32, name in words(), arguments in proptest::collection::vec(words(), 0..4),
+            cgroup in words(), uid: u32, gid: u32, descriptors: u64, name in words(), arguments in proptest::collection::vec(words(), 0..4),
             environment in proptest::collection::vec((names(), words()), 0..4),
         ) {
-            let launch = Launch { cgroup: cgroup.into(), uid, gid, environment, name, arguments };
+            let launch = Launch { cgroup: cgroup.into(), uid, gid, descriptors, environment, name, arguments };
             prop_assert_eq!(Launch::parse(launch.to_arguments()), Some(launch));
         }
     }
@@ -119,9 +121,9 @@ mod tests {
         let line =
             |words: &[&str]| Launch::parse(words.iter().map(OsString::from).collect::<Vec<_>>());
         assert_eq!(line(&[]), None);
-        assert_eq!(line(&["/cg", "1", "1", "0"]), None);
-        assert_eq!(line(&["/cg", "1", "1", "1", "NAME"]), None);
-        assert_eq!(line(&["/cg", "-1", "1", "0", "x"]), None);
-        assert!(line(&["/cg", "1", "1", "0", "x"]).is_some());
+        assert_eq!(line(&["/cg", "1", "1", "9", "0"]), None);
+        assert_eq!(line(&["/cg", "1", "1", "9", "1", "NAME"]), None);
+        assert_eq!(line(&["/cg", "-1", "1", "9", "0", "x"]), None);
+        assert!(line(&["/cg", "1", "1", "9", "0", "x"]).is_some());
     }
 }

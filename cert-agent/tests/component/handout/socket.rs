@@ -1,8 +1,16 @@
 //! `agent.sock` without the rest of the agent.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use cert_agent::handout::{connection, counter::Counter, sds::Sds, workload_api::WorkloadApi};
+use cert_agent::handout::{
+    connection::{self, Door, Limits},
+    counter::Counter,
+    sds::Sds,
+    workload_api::WorkloadApi,
+};
 use cert_agent::issuer::Issuer as _;
 use countersign_proto::workload::spiffe_workload_api_server::SpiffeWorkloadApiServer;
 use envoy_types::pb::envoy::service::secret::v3::secret_discovery_service_server::SecretDiscoveryServiceServer;
@@ -16,7 +24,7 @@ use tokio::{
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{
     Status,
-    transport::{Channel, Endpoint, Server},
+    transport::{Channel, Endpoint},
 };
 
 use crate::agent::Agent;
@@ -30,6 +38,14 @@ pub(super) struct Served {
 
 impl Served {
     pub(super) fn new(agent: Agent) -> Self {
+        let limits = Limits {
+            per_uid: 64,
+            total: 64,
+        };
+        Self::with_door(agent, limits, Duration::from_secs(30))
+    }
+
+    pub(super) fn with_door(agent: Agent, limits: Limits, patience: Duration) -> Self {
         let path = agent.files.path().join("agent.sock");
         let listener = UnixListener::bind(&path).unwrap();
         let attestor = Arc::<crate::agent::FakeAttestor>::clone(&agent.attestor);
@@ -47,10 +63,9 @@ impl Served {
         .add_service(SecretDiscoveryServiceServer::new(Sds::new(counter)));
         let mut server = JoinSet::new();
         let stop = agent.lifecycle.token();
+        let door = Door::new(limits, patience, agent.metrics.connections_refused.clone());
         server.spawn(async move {
-            Server::builder()
-                .add_routes(routes)
-                .serve_with_incoming(connection::accept(listener, stop))
+            connection::serve(routes, listener, door, stop)
                 .await
                 .unwrap();
         });
@@ -65,6 +80,10 @@ impl Served {
     pub(super) fn with_workload(agent: Agent) -> Self {
         agent.attestor.is(&crate::agent::workload(1));
         Self::new(agent)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     pub(super) async fn channel(&self) -> Channel {
