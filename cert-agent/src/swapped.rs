@@ -34,7 +34,7 @@ pub struct Owner {
 /// Anything the file system says; the old files are then still in place.
 pub fn swap(directory: &Path, files: &[File<'_>], owner: Option<Owner>) -> io::Result<()> {
     check_directory(directory)?;
-    let old = std::fs::read_link(directory.join(DATA)).ok();
+    let old = own_generation(directory)?;
     let name = fresh_name(directory);
     let generation = directory.join(&name);
     std::fs::DirBuilder::new().mode(0o755).create(&generation)?;
@@ -47,7 +47,7 @@ pub fn swap(directory: &Path, files: &[File<'_>], owner: Option<Owner>) -> io::R
         point(directory, file.name, &Path::new(DATA).join(file.name))?;
     }
     match old {
-        Some(old) => std::fs::remove_dir_all(directory.join(old)),
+        Some(old) => absent_is_fine(std::fs::remove_dir_all(old)),
         None => Ok(()),
     }
 }
@@ -57,23 +57,44 @@ pub fn swap(directory: &Path, files: &[File<'_>], owner: Option<Owner>) -> io::R
 /// # Errors
 /// Anything the file system says, except that they are gone already.
 pub fn remove(directory: &Path, names: &[&str]) -> io::Result<()> {
-    let generation = generation(directory);
+    let generation = own_generation(directory)?;
     for name in names.iter().chain(&[DATA]) {
         absent_is_fine(std::fs::remove_file(directory.join(name)))?;
     }
-    if generation == directory {
-        Ok(())
-    } else {
+    generation.map_or(Ok(()), |generation| {
         absent_is_fine(std::fs::remove_dir_all(generation))
-    }
+    })
 }
 
 /// Resolves the generation in place, so that files read through it belong together. A directory that was never swapped is its own.
 pub fn generation(directory: &Path) -> PathBuf {
-    std::fs::read_link(directory.join(DATA)).map_or_else(
-        |_absent| directory.to_path_buf(),
-        |name| directory.join(name),
-    )
+    match own_generation(directory) {
+        Ok(Some(generation)) => generation,
+        Ok(None) | Err(_) => directory.to_path_buf(),
+    }
+}
+
+/// The generation in place, if there is one. A link that leads anywhere but to a directory of ours, beside it, is never followed: what it leads to would be removed.
+fn own_generation(directory: &Path) -> io::Result<Option<PathBuf>> {
+    let target = match std::fs::read_link(directory.join(DATA)) {
+        Ok(target) => target,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let own = target
+        .to_str()
+        .and_then(|name| name.strip_prefix(".."))
+        .is_some_and(|n| n.parse::<u32>().is_ok_and(|number| number.to_string() == n));
+    let generation = directory.join(&target);
+    if own && std::fs::symlink_metadata(&generation).map_or(true, |facts| facts.is_dir()) {
+        return Ok(Some(generation));
+    }
+    let text = format!(
+        "`{DATA}` in `{}` leads to `{}`, which is not ours",
+        directory.display(),
+        target.display()
+    );
+    Err(io::Error::new(io::ErrorKind::InvalidData, text))
 }
 
 /// Makes a directory for root alone, or leaves the one that is there.
@@ -212,6 +233,42 @@ mod tests {
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
         let error = swap(directory.path(), &[], None).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn planted_link_is_not_followed() {
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("passwd"), "theirs").unwrap();
+        let inside = outside.path().file_name().unwrap();
+        for planted in [
+            outside.path().to_owned(),
+            Path::new("..").join(inside),
+            PathBuf::from("../.."),
+            PathBuf::from(".."),
+            PathBuf::from("."),
+            PathBuf::from("..1/../../x"),
+            PathBuf::from("..01"),
+            PathBuf::from("..+1"),
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            symlink(&planted, directory.path().join(DATA)).unwrap();
+            assert!(swap(directory.path(), &[], None).is_err(), "{planted:?}");
+            assert!(remove(directory.path(), &[]).is_err(), "{planted:?}");
+            assert_eq!(generation(directory.path()), directory.path());
+            assert!(outside.path().join("passwd").exists(), "{planted:?}");
+        }
+    }
+
+    #[test]
+    fn generation_that_is_itself_a_planted_link_is_not_followed() {
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("passwd"), "theirs").unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        symlink(outside.path(), directory.path().join("..1")).unwrap();
+        symlink("..1", directory.path().join(DATA)).unwrap();
+        assert!(swap(directory.path(), &[], None).is_err());
+        assert!(remove(directory.path(), &[]).is_err());
+        assert!(outside.path().join("passwd").exists());
     }
 
     #[test]
