@@ -2,8 +2,11 @@
 
 use std::{
     fs::File,
-    io::{self, Read as _},
-    os::fd::{AsRawFd as _, OwnedFd},
+    io,
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::fs::FileExt as _,
+    },
 };
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -55,17 +58,16 @@ impl Executable {
     }
 }
 
-/// Hashes a file to its end. Blocks.
+/// Hashes a file from its beginning to its end, wherever its descriptor stands. Blocks.
 ///
 /// # Errors
 /// `FileTooLarge` past `limit` bytes, or what reading gave.
 pub(super) fn sha256(file: &File, limit: u64) -> io::Result<Digest> {
     let mut context = Context::new(&SHA256);
-    let mut reader = file.take(limit.saturating_add(1));
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut total: u64 = 0;
     loop {
-        let length = match reader.read(&mut buffer) {
+        let length = match file.read_at(&mut buffer, total) {
             Ok(length) => length,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
@@ -75,12 +77,12 @@ pub(super) fn sha256(file: &File, limit: u64) -> io::Result<Digest> {
         };
         context.update(read);
         total = total.saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
-    }
-    if total > limit {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            format!("the file is larger than {limit} bytes"),
-        ));
+        if total > limit {
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("the file is larger than {limit} bytes"),
+            ));
+        }
     }
     let hash = <[u8; 32]>::try_from(context.finish().as_ref())
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;

@@ -34,6 +34,11 @@ impl FileFacts {
         Self::statx(directory, path.as_ref(), AtFlags::empty())
     }
 
+    /// Reads the facts of what a path names itself, a link or not.
+    pub(super) fn of_name(path: &Path) -> io::Result<Self> {
+        Self::statx(rustix::fs::CWD, path, AtFlags::SYMLINK_NOFOLLOW)
+    }
+
     // A file system served by the one who is looked at must not make the agent wait: the cached answer will do.
     fn statx(directory: impl AsFd, path: &Path, flags: AtFlags) -> io::Result<Self> {
         let found = statx(
@@ -58,6 +63,24 @@ impl FileFacts {
     /// Whether only root can change it. An access control list that lets others write shows in the group's bits.
     pub(super) const fn only_root_writes(&self) -> bool {
         self.owner == 0 && self.mode & GROUP_OR_OTHERS_WRITE == 0
+    }
+
+    /// Whether only root can put something else in the place of what it names. In a directory with the sticky bit others cannot move what is root's,
+    /// and a link cannot be written, only moved.
+    pub(super) fn only_root_replaces(&self) -> bool {
+        let held = match self.kind() {
+            FileType::Symlink => true,
+            FileType::Directory => {
+                self.mode & STICKY != 0 || self.mode & GROUP_OR_OTHERS_WRITE == 0
+            }
+            FileType::RegularFile
+            | FileType::Fifo
+            | FileType::Socket
+            | FileType::CharacterDevice
+            | FileType::BlockDevice
+            | FileType::Unknown => self.mode & GROUP_OR_OTHERS_WRITE == 0,
+        };
+        self.owner == 0 && held
     }
 
     /// Whether somebody but its owner can read it.
@@ -106,6 +129,7 @@ const GROUP_OR_OTHERS_WRITE: u32 = 0o022;
 const GROUP_OR_OTHERS_READ: u32 = 0o044;
 const OTHERS_EXECUTE: u32 = 0o001;
 const SET_USER_OR_GROUP: u32 = 0o6000;
+const STICKY: u32 = 0o1000;
 
 #[cfg(test)]
 mod tests {

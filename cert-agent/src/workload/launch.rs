@@ -118,10 +118,11 @@ impl Prepared {
         &self.held.scope.workload
     }
 
-    /// Runs the program with these standard streams. Returns when the program has taken the launcher's place.
+    /// Runs the program with these standard streams. Returns when the program has taken the launcher's place, and its file is still what was verified:
+    /// from then on the kernel lets nobody write it. Until then no peer gets an answer.
     ///
     /// # Errors
-    /// `attestor-failed` when it could not be started.
+    /// `attestor-failed` when it could not be started, `workload-modified` when its file was changed meanwhile.
     pub async fn start(self, stdio: [OwnedFd; 3]) -> Result<Running, Refused> {
         let Self {
             held,
@@ -149,6 +150,12 @@ impl Prepared {
         let (child, status) = spawn(&held.scopes, &scope, &launch, stdio).map_err(failed)?;
         let pidfd = pidfd_of(&child).map_err(failed)?;
         started(status).await.map_err(failed)?;
+        let starting = Arc::clone(&scope);
+        let unchanged =
+            tokio::task::spawn_blocking(move || starting.program.check_unchanged()).await;
+        unchanged
+            .map_err(|error| failed(io::Error::other(error)))?
+            .map_err(|refused| scope.describe(refused))?;
         scope.reach(Stage::Running);
         Ok(Running {
             held,

@@ -1,7 +1,7 @@
 //! A program fit to run under an identity: opened once, hashed, and held to rules about its file and its libraries.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io,
     os::unix::fs::OpenOptionsExt as _,
     path::{Component, Path, PathBuf},
@@ -55,6 +55,20 @@ impl Program {
         &self.path
     }
 
+    /// Hashes the descriptor again. Once the program runs, the kernel lets nobody write its file; before, whoever opened it earlier could. Blocks.
+    ///
+    /// # Errors
+    /// `workload-modified`; `attestor-failed` when it cannot be read.
+    pub(super) fn check_unchanged(&self) -> Result<(), Refused> {
+        let digest = sha256(&self.file, MAX_PROGRAM_BYTES)
+            .map_err(|source| BrokenRule::Unreadable { source }.refused(&self.path))?;
+        if digest == self.digest {
+            Ok(())
+        } else {
+            Err(BrokenRule::Changed.refused(&self.path))
+        }
+    }
+
     pub(super) const fn file(&self) -> &File {
         &self.file
     }
@@ -65,6 +79,7 @@ impl Program {
             .map_err(|source| BrokenRule::Unreadable { source }.refused(&path))?;
         let refused = |broken: BrokenRule| broken.refused(&path).running([digest.clone()]);
         check_file(facts).map_err(refused)?;
+        check_path(&path).map_err(refused)?;
         let linkage =
             Linkage::read(&file).map_err(|source| refused(BrokenRule::NotElf { source }))?;
         check_linkage(&linkage).map_err(refused)?;
@@ -99,6 +114,10 @@ enum BrokenRule {
         "its mode is {mode:o}: a user that can read it can be debugged by itself; `chmod 0711 FILE`"
     )]
     Readable { mode: u32 },
+    #[error("`{}`, on the way to it, can be replaced by somebody but root", path.display())]
+    Replaceable { path: PathBuf },
+    #[error("it was changed after it was verified")]
+    Changed,
     #[error("its mode is {mode:o}, so its user cannot execute it; `chmod 0711 FILE`")]
     NotExecutable { mode: u32 },
     #[error("its mode is {mode:o}: a program that changes its user earns no identity")]
@@ -126,7 +145,9 @@ impl BrokenRule {
                 Reason::ArtifactMalformed
             }
             Self::Unreadable { .. } => Reason::AttestorFailed,
+            Self::Changed => Reason::WorkloadModified,
             Self::Writable { .. }
+            | Self::Replaceable { .. }
             | Self::Readable { .. }
             | Self::NotExecutable { .. }
             | Self::ChangesUser { .. }
@@ -176,6 +197,22 @@ fn check_file(facts: FileFacts) -> Result<(), BrokenRule> {
         return Err(BrokenRule::NotExecutable { mode });
     }
     Ok(())
+}
+
+/// What others can replace is not what the operator named. The way that links lead is judged too.
+fn check_path(path: &Path) -> Result<(), BrokenRule> {
+    let real = fs::canonicalize(path).map_err(|source| BrokenRule::Unreadable { source })?;
+    let held = |step: &Path| FileFacts::of_name(step).is_ok_and(|facts| facts.only_root_replaces());
+    match path
+        .ancestors()
+        .chain(real.ancestors())
+        .find(|step| !held(step))
+    {
+        Some(step) => Err(BrokenRule::Replaceable {
+            path: step.to_owned(),
+        }),
+        None => Ok(()),
+    }
 }
 
 /// What is loaded from the system's own directories is root's; what the program itself names must be too.

@@ -68,6 +68,13 @@ impl Scope {
         });
     }
 
+    /// Resolves when the program runs and is known to be what was verified, or the scope has ended.
+    pub(super) async fn settled(&self) {
+        let mut stage = self.stage.subscribe();
+        // The sender lives as long as `self`, so waiting cannot fail.
+        drop(stage.wait_for(|stage| *stage >= Stage::Running).await);
+    }
+
     /// Resolves when the scope has ended.
     pub(super) async fn ended(&self) {
         let mut stage = self.stage.subscribe();

@@ -123,10 +123,12 @@ impl Scopes {
     /// peer's executable by digest, where that could be read.
     pub async fn workload_of(&self, peer: &Peer) -> Result<Arc<Workload>, Refused> {
         let found = match self.scope_of(peer) {
-            Ok(scope) => self
-                .look(Arc::clone(&scope), Some(peer))
-                .await
-                .map(|()| Arc::clone(&scope.workload)),
+            Ok(scope) => {
+                scope.settled().await;
+                self.look(Arc::clone(&scope), Some(peer))
+                    .await
+                    .map(|()| Arc::clone(&scope.workload))
+            }
             Err(refused) => Err(peer.describe(refused)),
         };
         match found {

@@ -56,6 +56,45 @@ async fn program_of_another_user_is_refused() {
 }
 
 #[tokio::test]
+async fn program_in_a_directory_that_others_can_change_is_refused() {
+    let (directory, path) = program(0o711);
+    let change = |mode: u32, owner: u32| {
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
+        chown(directory.path(), Some(owner), Some(owner)).unwrap();
+    };
+    for (mode, owner) in [(0o777, 0), (0o775, 0), (0o755, 65_534), (0o1777, 65_534)] {
+        change(mode, owner);
+        let refused = refusal(&path).await;
+        assert_eq!(refused.reason, Reason::WorkloadNotIsolated, "{mode:o}");
+        assert!(refused.detail.contains("on the way"), "{}", refused.detail);
+    }
+    // With the sticky bit others cannot move what is root's: so it is in the directory for temporary files.
+    change(0o1777, 0);
+    Program::open(&path).await.unwrap();
+}
+
+#[tokio::test]
+async fn program_behind_a_link_that_others_can_change_is_refused() {
+    let (_directory, path) = program(0o711);
+    let links = tempfile::tempdir().unwrap();
+    let link = links.path().join("link");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    Program::open(&link).await.unwrap();
+    std::os::unix::fs::lchown(&link, Some(65_534), Some(65_534)).unwrap();
+    assert_eq!(refusal(&link).await.reason, Reason::WorkloadNotIsolated);
+}
+
+#[tokio::test]
+async fn program_changed_after_it_was_hashed_is_no_longer_it() {
+    let (_directory, path) = program(0o711);
+    let opened = Program::open(&path).await.unwrap();
+    opened.check_unchanged().unwrap();
+    fs::write(&path, fs::read("/bin/false").unwrap()).unwrap();
+    let refused = opened.check_unchanged().unwrap_err();
+    assert_eq!(refused.reason, Reason::WorkloadModified);
+}
+
+#[tokio::test]
 async fn what_is_no_program_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let script = directory.path().join("script");

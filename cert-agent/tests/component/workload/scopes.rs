@@ -66,6 +66,21 @@ async fn what_runs_is_the_file_that_was_hashed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn program_written_between_hash_and_start_is_killed() {
+    let node = Node::new();
+    let spec = node.spec(&["hold"]).await;
+    // A byte more at its end changes nothing of what it does. Another process writes it: one that is forked here meanwhile must not hold it open.
+    let append = ["-c", "printf x >> \"$1\"", "sh"];
+    let mut shell = std::process::Command::new("sh");
+    let written = shell.args(append).arg(&node.attackers.program).status();
+    assert!(written.unwrap().success());
+    let refused = node.launch_spec(spec).await.unwrap_err();
+    assert_eq!(refused.reason, Reason::WorkloadModified);
+    within(node.scopes.removed()).await;
+    node.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn exit_code_and_signals_pass_through() {
     let node = Node::new();
     let (mut running, _lines) = node.launch(&["nonsense"]).await;
