@@ -12,12 +12,17 @@ use identity::spiffe_id::SpiffeId;
 use parking_lot::Mutex;
 use tracing::warn;
 
+mod allowance;
+
+use allowance::Allowances;
+
 use crate::{feed::Feed, metrics::Metrics, workload::Refused};
 
 /// Every refusal goes through here, whoever gave it.
 #[derive(Clone)]
 pub struct Refusals {
     kept: Arc<Mutex<VecDeque<Kept>>>,
+    allowances: Arc<Mutex<Allowances>>,
     node: SpiffeId,
     feed: Feed,
     clock: Arc<dyn Clock>,
@@ -40,6 +45,7 @@ impl Refusals {
     pub fn new(node: SpiffeId, feed: Feed, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
         Self {
             kept: Arc::default(),
+            allowances: Arc::default(),
             node,
             feed,
             clock,
@@ -47,7 +53,8 @@ impl Refusals {
         }
     }
 
-    /// Keeps one refusal. The same one again soon only renews its time: a client that retries every second floods nobody.
+    /// Keeps one refusal. The same one again soon only renews its time: a client that retries every second floods nobody. Of a user who causes many
+    /// different ones, some are counted only.
     pub fn keep(&self, refused: &Refused) {
         let at = self.clock.now();
         self.metrics
@@ -57,6 +64,11 @@ impl Refusals {
         if self.renewed(refused, at) {
             return;
         }
+        if !self.allowances.lock().take(uid(refused), at) {
+            self.metrics.refusals_not_kept.increment();
+            return;
+        }
+        self.push(refused, at);
         warn!(
             reason = refused.reason.code(),
             detail = %refused.detail,
@@ -74,26 +86,42 @@ impl Refusals {
         self.kept.lock().iter().cloned().collect()
     }
 
-    /// Says whether this very refusal was told lately; keeps it either way.
+    /// Renews the time of this very refusal, if it was told lately.
     fn renewed(&self, refused: &Refused, at: SystemTime) -> bool {
         let mut kept = self.kept.lock();
-        let same = kept
+        let lately = |one: &Kept| {
+            is_same(&one.refused, refused)
+                && at
+                    .duration_since(one.told)
+                    .is_ok_and(|since| since < TELL_AGAIN_AFTER)
+        };
+        let Some(one) = kept
             .iter()
-            .position(|one| is_same(&one.refused, refused))
-            .and_then(|place| kept.remove(place));
-        let told_before = same.map(|one| one.told).filter(|told| {
-            at.duration_since(*told)
-                .is_ok_and(|since| since < TELL_AGAIN_AFTER)
-        });
+            .position(lately)
+            .and_then(|place| kept.remove(place))
+        else {
+            return false;
+        };
         kept.push_back(Kept {
             refused: refused.clone(),
             at,
-            told: told_before.unwrap_or(at),
+            told: one.told,
+        });
+        true
+    }
+
+    /// Keeps it as the newest, in place of the same one of earlier.
+    fn push(&self, refused: &Refused, at: SystemTime) {
+        let mut kept = self.kept.lock();
+        kept.retain(|one| !is_same(&one.refused, refused));
+        kept.push_back(Kept {
+            refused: refused.clone(),
+            at,
+            told: at,
         });
         while kept.len() > MOST_KEPT {
             kept.pop_front();
         }
-        told_before.is_some()
     }
 
     fn refusal(&self, refused: &Refused, at: SystemTime) -> Refusal {
@@ -117,6 +145,15 @@ impl Refusals {
             at,
         }
     }
+}
+
+/// Who caused it, as far as that is known.
+fn uid(refused: &Refused) -> Option<u32> {
+    refused
+        .selectors
+        .iter()
+        .find_map(|selector| selector.value_of("unix", "uid"))
+        .and_then(|uid| uid.parse().ok())
 }
 
 /// The same program for the same reason is one refusal, whatever process it was: a loop that forks floods neither the list nor the feed.
@@ -192,11 +229,36 @@ mod tests {
     #[test]
     fn oldest_refusals_are_forgotten() {
         let refusals = refusals();
+        let of_its_own_user = |program: usize| {
+            let uid = format!("unix:uid:{program}").parse().unwrap();
+            refused("pid 1", program).of("pid 1", vec![uid])
+        };
         for program in 0..=MOST_KEPT {
-            refusals.keep(&refused("pid 1", program));
+            refusals.keep(&of_its_own_user(program));
         }
         let kept = refusals.list();
         assert_eq!(kept.len(), MOST_KEPT);
-        assert_eq!(kept[0].refused, refused("pid 1", 1));
+        assert_eq!(kept[0].refused, of_its_own_user(1));
+    }
+
+    #[test]
+    fn user_that_makes_up_refusals_does_not_push_out_those_of_others() {
+        let refusals = refusals();
+        let of = |uid: u32, program: usize| {
+            let uid = format!("unix:uid:{uid}").parse().unwrap();
+            refused("pid 1", program).of("pid 1", vec![uid])
+        };
+        refusals.keep(&of(1000, 0));
+        for program in 1..=10 * MOST_KEPT {
+            refusals.keep(&of(1001, program));
+        }
+        let kept = refusals.list();
+        assert_eq!(kept[0].refused, of(1000, 0));
+        assert!(kept.len() < MOST_KEPT, "{}", kept.len());
+        let counted = refusals.metrics.refusals_not_kept.value();
+        assert_eq!(
+            usize::try_from(counted).unwrap() + kept.len(),
+            10 * MOST_KEPT + 1
+        );
     }
 }
