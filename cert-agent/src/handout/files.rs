@@ -1,15 +1,22 @@
 //! Certificate files for programs that know no API: `svid.pem`, `svid_key.pem`, `bundle.pem`.
 
 use std::{
+    collections::{BTreeMap, btree_map::Entry},
     io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use daemon::{Lifecycle, chain};
 use evidence::binding::Handout;
+use parking_lot::Mutex;
 use policy::reason::Reason;
-use tokio::sync::watch;
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, timeout_at},
+};
 use tracing::{error, info};
 
 use super::svid::Svid;
@@ -26,6 +33,7 @@ pub struct Files {
     rotation: Rotation,
     authorities: watch::Receiver<Arc<Authorities>>,
     lifecycle: Lifecycle,
+    in_use: Directories,
 }
 
 impl Files {
@@ -39,24 +47,28 @@ impl Files {
             rotation,
             authorities,
             lifecycle,
+            in_use: Directories::default(),
         }
     }
 
     /// Writes the first files of a workload, and every later version of them.
     ///
     /// # Errors
-    /// The workload gets no identity, or the directory cannot be used: it must be one that only root may write.
+    /// The workload gets no identity, or the directory cannot be used: it must be one that only root may write, and that no other
+    /// workload's files are in.
     pub async fn begin(&self, workload: &Arc<Workload>, directory: PathBuf) -> Result<(), Refused> {
+        let claim = self.in_use.claim(&directory, workload).await?;
         let holding = self.rotation.hold(workload, Handout::File).await?;
         let mut writing = Writing {
             workload: Arc::clone(workload),
-            directory,
+            directory: directory.clone(),
             holding,
             authorities: self.authorities.clone(),
+            _claim: claim,
         };
         writing
             .write()
-            .map_err(|failure| writing.unusable(&failure))?;
+            .map_err(|failure| unusable(&directory, workload, &failure))?;
         let stop = self.lifecycle.token();
         self.lifecycle.spawn_brief("certificate-files", async move {
             stop.run_until_cancelled(writing.follow()).await;
@@ -78,6 +90,7 @@ struct Writing {
     directory: PathBuf,
     holding: watch::Receiver<Holding>,
     authorities: watch::Receiver<Arc<Authorities>>,
+    _claim: Claim,
 }
 
 impl Writing {
@@ -120,15 +133,76 @@ impl Writing {
             error!(workload = %self.workload.id, error = %chain(&failure), "certificate files could not be removed");
         }
     }
+}
 
-    fn unusable(&self, failure: &io::Error) -> Refused {
-        let detail = format!(
-            "certificate files cannot be written to `{}`: {failure}",
-            self.directory.display()
-        );
-        Refused::new(Reason::AttestorFailed, detail)
-            .of(&self.workload.id, self.workload.selectors.clone())
+/// The directories that files are in, and whose: two workloads in one would take each other's files for their own.
+#[derive(Debug, Clone, Default)]
+struct Directories(Arc<InUse>);
+
+#[derive(Debug, Default)]
+struct InUse {
+    by: Mutex<BTreeMap<DirectoryId, String>>,
+    freed: Notify,
+}
+
+/// Device and inode: a directory by whatever path.
+type DirectoryId = (u64, u64);
+
+impl Directories {
+    /// Takes a directory for one workload. Waits a little for the files of one that has just ended.
+    async fn claim(&self, directory: &Path, workload: &Workload) -> Result<Claim, Refused> {
+        let facts = std::fs::metadata(directory)
+            .map_err(|failure| unusable(directory, workload, &failure))?;
+        let id = (facts.dev(), facts.ino());
+        let deadline = Instant::now() + FREED_PATIENCE;
+        loop {
+            let freed = self.0.freed.notified();
+            let Some(other) = self.take(id, workload) else {
+                return Ok(Claim {
+                    directories: self.clone(),
+                    id,
+                });
+            };
+            if timeout_at(deadline, freed).await.is_err() {
+                let text = format!("the files of `{other}` are there");
+                let busy = io::Error::new(io::ErrorKind::ResourceBusy, text);
+                return Err(unusable(directory, workload, &busy));
+            }
+        }
     }
+
+    /// Takes a directory, or says whose it is.
+    fn take(&self, id: DirectoryId, workload: &Workload) -> Option<String> {
+        match self.0.by.lock().entry(id) {
+            Entry::Occupied(other) => Some(other.get().clone()),
+            Entry::Vacant(free) => {
+                free.insert(workload.id.clone());
+                None
+            }
+        }
+    }
+}
+
+/// A directory that is one workload's, until this is dropped.
+#[derive(Debug)]
+struct Claim {
+    directories: Directories,
+    id: DirectoryId,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.directories.0.by.lock().remove(&self.id);
+        self.directories.0.freed.notify_waiters();
+    }
+}
+
+fn unusable(directory: &Path, workload: &Workload, failure: &io::Error) -> Refused {
+    let detail = format!(
+        "certificate files cannot be written to `{}`: {failure}",
+        directory.display()
+    );
+    Refused::new(Reason::AttestorFailed, detail).of(&workload.id, workload.selectors.clone())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,3 +237,5 @@ fn write(directory: &Path, svid: &Svid, authorities: &Authorities, uid: u32) -> 
 const SVID: &str = "svid.pem";
 const KEY: &str = "svid_key.pem";
 const BUNDLE: &str = "bundle.pem";
+/// 2 s: the files of a program go at once when it has ended, and it may be started again at once.
+const FREED_PATIENCE: Duration = Duration::from_secs(2);

@@ -430,6 +430,51 @@ async fn operators_are_root() {
 }
 
 #[tokio::test]
+async fn directory_of_one_programs_files_is_not_given_to_another() {
+    let running = Installed::new().start().await;
+    let program = running.installed.program("payments");
+    let (given, _parent) = running.installed.directory("given");
+    let options = ["--files", given.to_str().unwrap()];
+    // It reads from a pipe that never ends.
+    let mut first = tokio::process::Command::new(PROGRAM);
+    first
+        .args(["exec", "--grant", "payments", "--admin"])
+        .arg(running.installed.path("run/agent-admin.sock"))
+        .args(options)
+        .arg("--")
+        .arg(&program)
+        .stdin(Stdio::piped())
+        .kill_on_drop(true);
+    let mut first = first.spawn().unwrap();
+    let svid = given.join("svid.pem");
+    let written = async {
+        while !svid.exists() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), written)
+        .await
+        .expect("the first has its files");
+
+    let (code, text) = running.exec(&options, &program, &[&svid]).await;
+    assert_eq!(code, Some(126), "{text}");
+    assert!(
+        text.contains("the files of `payments-1` are there"),
+        "{text}"
+    );
+    assert!(svid.exists(), "those of the first stay");
+
+    drop(first.stdin.take());
+    timeout(Duration::from_secs(20), first.wait())
+        .await
+        .expect("the first ends")
+        .unwrap();
+    let (code, text) = running.exec(&options, &program, &[&svid]).await;
+    assert_eq!(code, Some(0), "{text}");
+    running.stop(Signal::SIGTERM).await;
+}
+
+#[tokio::test]
 async fn program_has_the_descriptors_that_the_agent_was_started_with() {
     let running = Installed::new().start().await;
     let program = running.installed.program("payments");
