@@ -264,11 +264,12 @@ async fn evidence_that_does_not_verify_here_is_worth_nothing() {
         ),
         (vec![], "artifact-unsigned"),
     ] {
-        let item = FeedItem::Evidence {
+        let told = |evidence| FeedItem::Evidence {
             digest: world.program.clone(),
             evidence,
         };
-        stream.batch(vec![item], &world.agent.key).await.unwrap();
+        let items = vec![told(Vec::new()), told(evidence)];
+        stream.batch(items, &world.agent.key).await.unwrap();
         let said = replica.ask(&Ask::charge(Some(&world.frontend))).await;
         assert_eq!(
             (said.reason.as_str(), said.cause.as_str()),

@@ -125,7 +125,7 @@ pub enum FeedItem {
     },
     /// A workload was refused.
     Refusal(Refusal),
-    /// What was found about a digest, to be verified again by the receiver. Several items may add to one digest.
+    /// What was found about a digest, to be verified again by the receiver. Several items add up; one without evidence takes back all before it.
     Evidence {
         /// What it is about.
         digest: Digest,

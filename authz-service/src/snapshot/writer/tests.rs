@@ -131,7 +131,7 @@ fn evidence_counts_before_and_after_the_binding_that_needs_it() {
 /// A binding that this node gives to an identity of its own.
 fn own(node: u32, name: &str, digest: &Digest) -> FeedItem {
     let FeedItem::Binding(binding) = binding(node, name, digest) else {
-        unreachable!()
+        panic!("made otherwise")
     };
     FeedItem::Binding(Binding {
         spiffe_id: SpiffeId::parse(&format!("spiffe://acme.test/ns/node{node}/sa/own")).unwrap(),
@@ -201,6 +201,8 @@ fn evidence_told_in_several_items_adds_up() {
     assert_eq!(world.rejected("key"), 16, "each piece once");
     world.says(1, vec![told(100, 108), told(0, 8)]);
     assert_eq!(world.rejected("key"), 16, "the newest sixteen");
+    world.says(1, vec![told(0, 0)]);
+    assert_eq!(world.rejected("key"), 0, "all of it taken back");
 }
 
 #[test]
@@ -365,7 +367,7 @@ fn refusals_of_one_agent_displace_none_of_another() {
     world.says(1, vec![refusal(7)]);
     let others = (0..20_000).map(|number| {
         let FeedItem::Refusal(refusal) = refusal(number) else {
-            unreachable!()
+            panic!("made otherwise")
         };
         FeedItem::Refusal(Refusal {
             node: agent(2),

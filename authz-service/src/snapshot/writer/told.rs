@@ -12,8 +12,11 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// Takes pieces in, as far as there is room for their bytes.
+    /// Takes pieces in, as far as there is room for their bytes. No piece at all takes back everything told before.
     pub(super) fn add(&mut self, evidence: Vec<Evidence>, room: usize) {
+        if evidence.is_empty() {
+            *self = Self::default();
+        }
         let most = self.bytes().saturating_add(room);
         for piece in evidence {
             self.before.retain(|old| *old != piece);
