@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use countersign_proto::feed::{EndOfState, Hello, PushRequest, SignedBatch, push_request::Message};
 use daemon::{chain, metrics::Counter};
 use evidence::binding::{Batch, FeedItem, MAX_ITEMS, SealError};
-use identity::{private_key::PrivateKey, spiffe_id::SpiffeId};
+use identity::spiffe_id::SpiffeId;
 use tracing::warn;
 
 use super::OwnSvid;
@@ -51,7 +51,7 @@ impl Session {
             let chain = chain.clone();
             request(Message::Batch(SignedBatch { envelope, chain }))
         };
-        let envelopes = self.sealed(items, change, &own.key)?;
+        let envelopes = self.sealed(items, change, |batch| batch.seal(&own.key))?;
         Ok(envelopes.into_iter().map(with_chain).collect())
     }
 
@@ -82,12 +82,12 @@ impl Session {
         &mut self,
         items: Vec<FeedItem>,
         change: u64,
-        key: &PrivateKey,
+        seal: impl Fn(&Batch) -> Result<Vec<u8>, SealError>,
     ) -> Result<Vec<Vec<u8>>, SealError> {
         let mut envelopes = Vec::new();
         let mut rest: VecDeque<_> = split(items.into_iter().flat_map(pieces)).into();
         while let Some(items) = rest.pop_front() {
-            match self.seal(items, change, key) {
+            match self.batch(items, change, &seal) {
                 Ok(envelope) => envelopes.push(envelope),
                 Err((source @ SealError::Key { .. }, _items)) => return Err(source),
                 Err((error, mut items)) if items.len() > 1 => {
@@ -108,11 +108,11 @@ impl Session {
     }
 
     /// Gives the items back when they cannot be sealed.
-    fn seal(
+    fn batch(
         &mut self,
         items: Vec<FeedItem>,
         change: u64,
-        key: &PrivateKey,
+        seal: impl Fn(&Batch) -> Result<Vec<u8>, SealError>,
     ) -> Result<Vec<u8>, (SealError, Vec<FeedItem>)> {
         let sequence = self.sequence.saturating_add(1);
         let batch = Batch {
@@ -120,7 +120,7 @@ impl Session {
             sequence,
             items,
         };
-        let envelope = match batch.seal(key) {
+        let envelope = match seal(&batch) {
             Ok(envelope) => envelope,
             Err(error) => return Err((error, batch.items)),
         };
@@ -219,7 +219,7 @@ mod tests {
         binding::{MAX_NAME_BYTES, Refusal},
         digest::Digest,
     };
-    use identity::public_key::SpkiHash;
+    use identity::{private_key::PrivateKey, public_key::SpkiHash};
 
     use super::*;
     use crate::metrics::Metrics;
@@ -274,7 +274,7 @@ mod tests {
     /// Seals with a key, and reads what a receiver would.
     fn told(session: &mut Session, items: Vec<FeedItem>) -> Vec<Vec<FeedItem>> {
         let key = PrivateKey::generate().unwrap();
-        let batches = session.sealed(items, 1, &key).unwrap();
+        let batches = session.sealed(items, 1, |batch| batch.seal(&key)).unwrap();
         let open = |envelope: Vec<u8>| Batch::open(&envelope, key.public_key()).unwrap().items;
         batches.into_iter().map(open).collect()
     }
