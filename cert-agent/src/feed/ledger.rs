@@ -22,9 +22,16 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// Takes items in; returns the number of the change, and the items that say something new.
+    /// Takes items in; returns the number of the change, and the items that say something new, as a replica is told them.
     pub(super) fn apply(&mut self, items: Vec<FeedItem>) -> (u64, Vec<FeedItem>) {
-        let new: Vec<FeedItem> = items.into_iter().filter(|item| self.take(item)).collect();
+        let new: Vec<FeedItem> = items
+            .into_iter()
+            .flat_map(|item| {
+                let before = self.taken_back_by(&item);
+                let item = self.take(&item).then_some(item);
+                before.filter(|_| item.is_some()).into_iter().chain(item)
+            })
+            .collect();
         if !new.is_empty() {
             self.number = self.number.saturating_add(1);
         }
@@ -56,6 +63,20 @@ impl Ledger {
                     != Some(evidence)
             }
         }
+    }
+
+    /// A replica adds evidence of one digest together. So what is not known to be part of the new must be taken back first: evidence that has gone must
+    /// not count on.
+    fn taken_back_by(&self, item: &FeedItem) -> Option<FeedItem> {
+        let FeedItem::Evidence { digest, evidence } = item else {
+            return None;
+        };
+        let old = self.evidence.get(digest);
+        let adds = old.is_some_and(|old| old.iter().all(|piece| evidence.contains(piece)));
+        (!adds && !evidence.is_empty()).then(|| FeedItem::Evidence {
+            digest: digest.clone(),
+            evidence: Vec::new(),
+        })
     }
 
     /// How many changes there were.
@@ -146,15 +167,37 @@ mod tests {
         }
     }
 
+    fn none(program: &str) -> FeedItem {
+        pieces(program, &[])
+    }
+
+    fn pieces(program: &str, pieces: &[&str]) -> FeedItem {
+        let piece = |text: &&str| Evidence::Dsse {
+            envelope: text.as_bytes().to_vec(),
+        };
+        FeedItem::Evidence {
+            digest: digest(program),
+            evidence: pieces.iter().map(piece).collect(),
+        }
+    }
+
+    #[test]
+    fn evidence_that_has_gone_is_taken_back_and_more_is_only_added() {
+        let mut ledger = Ledger::default();
+        let mut told = |new: &[&str]| ledger.apply(vec![pieces("a", new)]).1;
+        told(&["1", "2"]);
+        assert_eq!(told(&["1", "2", "3"]), vec![pieces("a", &["1", "2", "3"])]);
+        assert_eq!(told(&["2"]), vec![none("a"), pieces("a", &["2"])]);
+        assert_eq!(told(&["2"]), Vec::new());
+        assert_eq!(told(&[]), vec![none("a")]);
+    }
+
     #[test]
     fn evidence_of_one_digest_is_told_once() {
         let mut ledger = Ledger::default();
         assert_eq!(
-            ledger
-                .apply(vec![evidence("a"), binding("k1", "a", 9)])
-                .1
-                .len(),
-            2
+            ledger.apply(vec![evidence("a"), binding("k1", "a", 9)]).1,
+            vec![none("a"), evidence("a"), binding("k1", "a", 9)]
         );
         assert_eq!(
             ledger.apply(vec![evidence("a"), binding("k2", "a", 9)]).1,
