@@ -68,7 +68,7 @@ fn lines(front: &str, cells: [&str; 4]) -> String {
     let wrapped: Vec<_> = cells
         .into_iter()
         .zip(WIDTHS)
-        .map(|(cell, width)| textwrap::wrap(cell, width))
+        .map(|(cell, width)| textwrap::wrap(cell, whole_words(width)))
         .collect();
     let height = wrapped.iter().map(Vec::len).max().unwrap_or_default();
     let mut text = Vec::with_capacity(height);
@@ -81,6 +81,11 @@ fn lines(front: &str, cells: [&str; 4]) -> String {
         text.push(line.trim_end().to_owned());
     }
     text.join("\n")
+}
+
+/// A reason code stays in one piece.
+fn whole_words(width: usize) -> textwrap::Options<'static> {
+    textwrap::Options::new(width).word_splitter(textwrap::WordSplitter::NoHyphenation)
 }
 
 /// Of who, does, got and why: with the front of 8 and three gaps of 2 they make 100.
